@@ -1,0 +1,39 @@
+//! Something wrong in what the user wrote, told so that it can be mended.
+
+use std::fmt;
+use std::path::PathBuf;
+
+/// Where a problem stands: a file, and line and column (both from 1) where they are known.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    pub file: Option<PathBuf>,
+    pub line: u64,
+    pub column: u64,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.file {
+            Some(file) if self.line > 0 => {
+                write!(f, "{}:{}:{}", file.display(), self.line, self.column.max(1))
+            }
+            Some(file) => write!(f, "{}:1:1", file.display()),
+            None => f.write_str("command line or environment:1:1"),
+        }
+    }
+}
+
+/// One problem. `fatal` ones keep the program from running, the others do not.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Problem {
+    pub place: Place,
+    pub what: String,
+    pub remedy: String,
+    pub fatal: bool,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}; {}", self.place, self.what, self.remedy)
+    }
+}

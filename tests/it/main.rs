@@ -1,0 +1,1 @@
+//! Every test that drives the built binary or crosses rooms, one module a subject.
