@@ -1,1 +1,3 @@
 //! Every test that drives the built binary or crosses rooms, one module a subject.
+
+mod tidy; // imports between rooms, length of files, the dependency tree
