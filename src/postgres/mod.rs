@@ -1,10 +1,14 @@
 //! PostgreSQL's own words as plain values: versions, roles, SQLSTATE, connection strings, and what a
 //! session learns about its server.
 
+mod conninfo;
 mod facts;
 mod reason;
 mod version;
 
+pub use conninfo::{
+    ChannelBinding, ConnInfo, HostSpec, SslMode, password_from, password_in_argument,
+};
 pub use facts::{Extension, Facts, LogSettings};
 pub use reason::{InstanceReason, QueryReason};
 pub use version::{Version, VersionRange};
