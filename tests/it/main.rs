@@ -1,3 +1,4 @@
 //! Every test that drives the built binary or crosses rooms, one module a subject.
 
+mod support; // real servers, the built binary, readers of pages
 mod tidy; // imports between rooms, length of files, the dependency tree

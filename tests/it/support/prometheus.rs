@@ -1,0 +1,71 @@
+//! A real Prometheus.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::agent::get;
+use super::process::{Server, component, free_port};
+
+/// A running Prometheus that scrapes `targets` every second and has `rules` loaded.
+pub struct Prometheus {
+    _server: Server,
+    _directory: TempDir,
+    pub address: SocketAddr,
+}
+
+impl Prometheus {
+    /// None where no Prometheus is installed (a failure in CI).
+    pub fn start(targets: &[SocketAddr], rules: &[&Path]) -> Option<Self> {
+        let program = component("PROMETHEUS")?;
+        let directory = TempDir::new().expect("a temporary directory");
+        let list = |items: Vec<String>| items.join(", ");
+        let configuration = format!(
+            "global: {{scrape_interval: 1s, evaluation_interval: 1s}}\nrule_files: [{}]\n\
+             scrape_configs:\n- job_name: pgvigil\n  static_configs: [{{targets: [{}]}}]\n",
+            list(rules.iter().map(|r| format!("\"{}\"", r.display())).collect()),
+            list(targets.iter().map(|t| format!("\"{t}\"")).collect()),
+        );
+        let file = directory.path().join("prometheus.yml");
+        std::fs::write(&file, configuration).expect("a configuration");
+        let address: SocketAddr = ([127, 0, 0, 1], free_port()).into();
+        let mut command = Command::new(program);
+        command
+            .arg(format!("--config.file={}", file.display()))
+            .arg(format!("--storage.tsdb.path={}", directory.path().join("data").display()))
+            .arg(format!("--web.listen-address={address}"));
+        let mut server = Server::start("prometheus", command, directory.path());
+        server.await_ready(Duration::from_secs(30), || {
+            std::net::TcpStream::connect(address).is_ok()
+                && get(address, "/-/ready", &[]).status == 200
+        });
+        Some(Self { _server: server, _directory: directory, address })
+    }
+
+    /// The samples of an instant query: labels and value each.
+    pub fn query(&self, expression: &str) -> Vec<(Value, f64)> {
+        let answer = self.api(&format!("/api/v1/query?query={}", escape(expression)));
+        answer["data"]["result"]
+            .as_array()
+            .unwrap_or_else(|| panic!("{expression}: {answer}"))
+            .iter()
+            .map(|series| {
+                let value = series["value"][1].as_str().and_then(|v| v.parse().ok());
+                (series["metric"].clone(), value.unwrap_or(f64::NAN))
+            })
+            .collect()
+    }
+
+    pub fn api(&self, path: &str) -> Value {
+        serde_json::from_str(&get(self.address, path, &[]).body).expect("JSON")
+    }
+}
+
+/// Percent-encoding of everything that is not plainly safe in a query.
+pub fn escape(text: &str) -> String {
+    percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
+}
