@@ -1,5 +1,9 @@
 //! What tests stand on: real servers on free loopback ports, the built binary, readers of its pages.
-#![allow(dead_code, reason = "each test binary uses its own part of these helpers")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "two programs share these helpers, the tests and the demo; each uses its own part"
+)]
 
 pub mod agent;
 pub mod process;
