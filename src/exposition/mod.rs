@@ -1,1 +1,14 @@
-//! (to come)
+//! From families to a page that a scraper reads: Prometheus's text format 0.0.4 and OpenMetrics 1.0,
+//! plain or in gzip, as the request's headers ask.
+//!
+//! `negotiate` reads the headers, `page` merges what several producers wrote under one name, `lines`
+//! writes one family's header and one producer's samples (pure functions of their family, so that a
+//! large result can be written once, when it changes), `words` writes names, values and escapes.
+
+mod lines;
+mod negotiate;
+mod page;
+mod words;
+
+pub use negotiate::{Choice, Format, content_type, negotiate};
+pub use page::{Dropped, Page, render};
