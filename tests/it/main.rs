@@ -1,4 +1,5 @@
 //! Every test that drives the built binary or crosses rooms, one module a subject.
 
+mod exposition; // pages: golden files, promtool, an independent reader
 mod support; // real servers, the built binary, readers of pages
 mod tidy; // imports between rooms, length of files, the dependency tree

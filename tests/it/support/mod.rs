@@ -6,5 +6,6 @@
 )]
 
 pub mod agent;
+pub mod exposition;
 pub mod process;
 pub mod prometheus;
