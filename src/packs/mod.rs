@@ -1,1 +1,27 @@
-//! (to come)
+//! Query packs: YAML files of SQL queries, each query with the list of what its columns mean.
+//!
+//! `yaml` reads text into a tree that knows its places; `dialect` says whose words a file speaks;
+//! `native` and `foreign` turn the tree into [`Query`] values, one problem costing one query and
+//! never the file; `lint` looks at the values; `load` strings together the built-in packs (embedded
+//! from `queries/`) and the user's directories; [`select`] picks the SQL for a server.
+//!
+//! All but `load` is pure.
+
+mod builtin;
+mod dialect;
+mod foreign;
+mod lint;
+mod load;
+mod native;
+mod query;
+mod select;
+mod sql;
+mod walk;
+mod yaml;
+
+pub use dialect::Dialect;
+pub use load::{Packs, builtin, builtin_names, excluded, load, load_builtin, load_path, parse};
+pub use query::{
+    ColumnUse, Every, Nulls, Query, Requires, Scope, Statement, UnknownColumns, Usage,
+};
+pub use select::{Unavailable, select};

@@ -1,0 +1,261 @@
+//! The dialects of postgres_exporter's `queries.yaml` and of CloudNativePG's custom queries, field by
+//! field as those programs read them, so that their files load unmodified.
+//!
+//! Corrected on purpose: text is mapped and durations are read in both; labels go by name, not by
+//! position; `runonserver` and `cache_seconds` hold in both. Unknown keys are told, never refused.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Dialect;
+use super::native::{USAGES, default_name, mapping, repeated, usage_of};
+use super::query::{
+    ColumnUse, Every, Nulls, Query, Requires, Scope, Statement, UnknownColumns, Usage,
+};
+use super::walk::{Walk, nearest};
+use super::yaml::{Entry, Node};
+use crate::postgres::{Role, VersionRange};
+
+const QUERY_KEYS: &[&str] = &[
+    "query",
+    "metrics",
+    "master",
+    "primary",
+    "cache_seconds",
+    "runonserver",
+    "target_databases",
+    "predicate_query",
+    "name",
+];
+const COLUMN_KEYS: &[&str] =
+    &["usage", "description", "metric_mapping", "metrics_mapping", "pg_version", "name"];
+
+/// Neither program bounds a query; ours gives theirs more than its own.
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// CloudNativePG's `metricsQueriesTTL`, which holds for all its queries.
+const CNPG_TTL: Duration = Duration::from_secs(30);
+
+/// Reads the query that `entry` holds; none where it is wrong, or switched off by an empty text.
+pub(super) fn query(
+    walk: &mut Walk,
+    pack: &Arc<str>,
+    dialect: Dialect,
+    entry: &Entry,
+) -> Option<Query> {
+    let before = walk.errors();
+    let cnpg = dialect == Dialect::Cnpg;
+    let key: Arc<str> = walk.text(&entry.key, "a query's name")?.into();
+    let map = walk.map(&entry.value, &key)?;
+    repeated(walk, map, &format!("query `{key}`"));
+    let mut query = Query {
+        name: Arc::clone(&key),
+        pack: Arc::clone(pack),
+        place: walk.place(entry.key.at),
+        dialect,
+        interval: if cnpg { Every::Custom(CNPG_TTL) } else { Every::Fast },
+        timeout: TIMEOUT,
+        scope: Scope::Instance,
+        role: None,
+        requires: Requires::default(),
+        predicates: Vec::new(),
+        databases: Vec::new(),
+        max_series: None,
+        statements: Vec::new(),
+        columns: Vec::new(),
+        nulls: Nulls::NaN,
+        unknown_columns: if cnpg { UnknownColumns::Refuse } else { UnknownColumns::Untyped },
+        whole_seconds: true,
+        search_path: Query::FOREIGN_PATH,
+    };
+    let (mut sql, mut prefix, mut metrics) = (None, key.to_string(), None);
+    let mut versions = vec![VersionRange::default()];
+    for Entry { key, value } in map {
+        match key.text().unwrap_or_default() {
+            "query" => sql = value.text().map(str::trim).filter(|sql| !sql.is_empty()),
+            "metrics" => metrics = Some(value),
+            // In postgres_exporter, `master` means the configured DSN: the one that we have.
+            "master" | "primary" => {
+                if walk.boolean(value, "primary") == Some(true) && cnpg {
+                    query.role = Some(Role::Primary);
+                }
+            }
+            "cache_seconds" => match walk.parsed(value, "cache_seconds", seconds) {
+                Some(0) | None => {}
+                Some(n) => query.interval = Every::Custom(Duration::from_secs(n)),
+            },
+            "runonserver" => {
+                versions = walk.parsed(value, "runonserver", constraint).unwrap_or_default();
+            }
+            "target_databases" if cnpg => {
+                query.databases = walk.texts(value, "target_databases");
+                if !query.databases.is_empty() {
+                    query.scope = Scope::Database;
+                }
+            }
+            "predicate_query" if cnpg => {
+                query.predicates.extend(walk.text(value, "predicate_query").map(str::to_owned));
+            }
+            "name" if cnpg => prefix = walk.text(value, "name").unwrap_or_default().to_owned(),
+            "target_databases" | "predicate_query" | "name" => walk.hint(
+                key.at,
+                "postgres_exporter does not know this key, and so it has no effect here",
+                "load the file with `dialect: cnpg` if it is CloudNativePG's",
+            ),
+            _ => walk.unknown_key(key, "a query", QUERY_KEYS, false),
+        }
+    }
+    if cnpg {
+        prefix = format!("cnpg_{prefix}");
+    }
+    if let Some(metrics) = metrics {
+        columns(walk, metrics, &prefix, cnpg, &mut query);
+    }
+    let Some(sql) = sql else {
+        walk.hint(entry.key.at, format!("query `{key}` has no SQL"), "remove it if it is not used");
+        return None;
+    };
+    query.statements =
+        versions.into_iter().map(|versions| Statement { versions, sql: sql.to_owned() }).collect();
+    (walk.errors() == before).then_some(query)
+}
+
+fn seconds(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| format!("`{text}` is no whole number of seconds; write one"))
+}
+
+fn columns(walk: &mut Walk, node: &Node, prefix: &str, cnpg: bool, query: &mut Query) {
+    for Entry { key, value } in walk.columns(node) {
+        let Some(column) = walk.text(key, "a column's name") else { continue };
+        let Some(map) = walk.map(value, column) else { continue };
+        let (mut word, mut part, mut help, mut texts) = ("", column, "", None);
+        let mut at = key.at;
+        for Entry { key, value } in map {
+            match key.text().unwrap_or_default() {
+                "usage" => (word, at) = (value.text().unwrap_or_default(), value.at),
+                "description" => help = value.text().unwrap_or_default(),
+                "metric_mapping" => texts = Some(mapping(walk, value)),
+                "metrics_mapping" => {
+                    walk.hint(
+                        key.at,
+                        "`metrics_mapping` is misspelled in the documentation of others",
+                        "write `metric_mapping`, which those programs read",
+                    );
+                    texts.get_or_insert(mapping(walk, value));
+                }
+                "name" if cnpg => part = walk.text(value, "name").unwrap_or(column),
+                "pg_version" | "name" => {
+                    walk.hint(key.at, "this key has no effect", "remove it");
+                }
+                _ => walk.unknown_key(key, "a column", COLUMN_KEYS, false),
+            }
+        }
+        let usage = match usage_of(word, texts) {
+            Some(usage) => usage,
+            None => {
+                let remedy = match nearest(word, USAGES) {
+                    Some(near) => format!("did you mean {near}?"),
+                    None => format!("write one of {}", USAGES.join(", ")),
+                };
+                let what = if word.is_empty() {
+                    format!("column `{column}` has no usage and is dropped")
+                } else {
+                    format!("`{word}` is no usage and so column `{column}` is dropped")
+                };
+                walk.hint(at, what, remedy);
+                // There such a column is not mapped at all, which its count of columns notices.
+                if cnpg {
+                    continue;
+                }
+                Usage::Discard
+            }
+        };
+        let metric = match usage {
+            // A label is called as its column, whatever `name` says.
+            Usage::Label => column.to_owned(),
+            _ => default_name(prefix, part, &usage),
+        };
+        query.columns.push(ColumnUse {
+            column: column.to_owned(),
+            usage,
+            metric: metric.into(),
+            help: help.trim().into(),
+            scale: None,
+            default: None,
+        });
+    }
+}
+
+/// A constraint in the grammar of Go's semver library, as ranges of which one must hold. PostgreSQL
+/// 17.4 is taken as 17.4.0 there, which the comparisons of [`VersionRange`] amount to.
+fn constraint(text: &str) -> Result<Vec<VersionRange>, String> {
+    let mut ranges = Vec::new();
+    for alternative in text.split("||") {
+        let mut conjunctions = vec![String::new()];
+        let alternative = match alternative.split_once(" - ") {
+            Some((from, to)) => format!(">={} <={}", from.trim(), to.trim()),
+            None => alternative.to_owned(),
+        };
+        let mut rest = alternative.as_str();
+        loop {
+            rest = rest.trim_start_matches([' ', ',']);
+            if rest.is_empty() {
+                break;
+            }
+            let digits = rest.trim_start_matches(['=', '!', '<', '>', '~', '^']);
+            let operator = &rest[..rest.len() - digits.len()];
+            let digits = digits.trim_start();
+            let end = digits.find([' ', ',']).unwrap_or(digits.len());
+            rest = &digits[end..];
+            // `17.x`, and a pre-release's suffix.
+            let version = digits[..end].trim_start_matches('v').split('-').next().unwrap_or("");
+            let version: Vec<_> =
+                version.split('.').take_while(|p| !matches!(*p, "x" | "X" | "*")).collect();
+            let version = version.join(".");
+            if version.is_empty() {
+                continue;
+            }
+            let major = version.split('.').next().unwrap_or_default();
+            let terms = match operator {
+                "~" | "~>" => vec![format!("={version}")],
+                "^" => vec![format!(">={version} ={major}")],
+                "!=" => vec![format!("<{version}"), format!(">{version}")],
+                "=>" => vec![format!(">={version}")],
+                "=<" => vec![format!("<={version}")],
+                _ => vec![format!("{operator}{version}")],
+            };
+            conjunctions = conjunctions
+                .iter()
+                .flat_map(|before| terms.iter().map(move |term| format!("{before} {term}")))
+                .collect();
+            if conjunctions.len() > 64 {
+                return Err("it has too many `!=`; write ranges".to_owned());
+            }
+        }
+        for conjunction in conjunctions {
+            ranges.push(VersionRange::parse(&conjunction)?);
+        }
+    }
+    Ok(ranges)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::postgres::Version;
+
+    #[test]
+    fn constraints() {
+        let holds = |text: &str, version: u32| {
+            constraint(text).unwrap().iter().any(|r| r.contains(Version(version)))
+        };
+        assert!(holds(">=17.0.0", 170_000) && !holds("<17.0.0", 170_000));
+        assert!(holds(">= 13.0.0, < 15", 140_003) && !holds(">=13 <15", 150_000));
+        assert!(holds("~16.2", 160_002) && !holds("~16.2", 160_003));
+        assert!(holds("^16.2", 160_010) && !holds("^16.2", 170_000));
+        assert!(holds("13 - 15", 150_018) && holds("16.x", 160_004) && holds("*", 180_000));
+        assert!(holds("<14 || >=17", 170_001) && !holds("<14 || >=17", 150_001));
+        assert!(holds("!=15", 160_000) && !holds("!=15", 150_004));
+        assert!(holds(">=18.0.0-0", 180_000));
+        assert!(constraint("newest").is_err());
+    }
+}

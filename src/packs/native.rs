@@ -1,0 +1,364 @@
+//! The native dialect: one query's map to a [`Query`], every mistake in it a problem.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Dialect;
+use super::query::{
+    ColumnUse, Every, Nulls, Query, Requires, Scope, Statement, UnknownColumns, Usage,
+};
+use super::walk::{Walk, nearest};
+use super::yaml::{At, Entry, Node};
+use crate::postgres::{Role, VersionRange};
+
+const QUERY_KEYS: &[&str] = &[
+    "query",
+    "sql",
+    "metrics",
+    "interval",
+    "timeout",
+    "scope",
+    "databases",
+    "role",
+    "requires",
+    "max_series",
+];
+const REQUIRES_KEYS: &[&str] = &["extension", "setting", "function"];
+const STATEMENT_KEYS: &[&str] = &["versions", "query"];
+const COLUMN_KEYS: &[&str] = &["usage", "metric", "description", "metric_mapping"];
+pub(super) const USAGES: &[&str] =
+    &["LABEL", "COUNTER", "GAUGE", "MAPPEDMETRIC", "DURATION", "HISTOGRAM", "DISCARD"];
+
+/// How long a native query may run where it does not say so.
+const TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Reads the query that `entry` holds; none where anything in it is wrong.
+pub(super) fn query(walk: &mut Walk, pack: &Arc<str>, entry: &Entry) -> Option<Query> {
+    let before = walk.errors();
+    let name: Arc<str> = walk.text(&entry.key, "a query's name")?.into();
+    let map = walk.map(&entry.value, &name)?;
+    let mut query = Query {
+        place: walk.place(entry.key.at),
+        pack: Arc::clone(pack),
+        dialect: Dialect::Native,
+        interval: Every::Medium,
+        timeout: TIMEOUT,
+        scope: Scope::Instance,
+        role: None,
+        requires: Requires::default(),
+        predicates: Vec::new(),
+        databases: Vec::new(),
+        max_series: None,
+        statements: Vec::new(),
+        columns: Vec::new(),
+        nulls: Nulls::Absent,
+        unknown_columns: UnknownColumns::Ignore,
+        whole_seconds: false,
+        search_path: Query::NATIVE_PATH,
+        name,
+    };
+    repeated(walk, map, &format!("query `{}`", query.name));
+    for Entry { key, value } in map {
+        match key.text().unwrap_or_default() {
+            "query" | "sql" if !query.statements.is_empty() => walk.error(
+                key.at,
+                "both `query` and `sql` are given",
+                "keep `query` for one text, `sql` for one per version",
+            ),
+            "query" => {
+                let sql = walk.text(value, "query").unwrap_or_default().to_owned();
+                query.statements.push(Statement { versions: VersionRange::default(), sql });
+            }
+            "sql" => statements(walk, value, &mut query),
+            "metrics" => columns(walk, value, &mut query),
+            "interval" => set(&mut query.interval, walk.parsed(value, "interval", interval)),
+            "timeout" => set(&mut query.timeout, walk.parsed(value, "timeout", duration)),
+            "scope" => set(&mut query.scope, walk.parsed(value, "scope", scope)),
+            "databases" => query.databases = walk.texts(value, "databases"),
+            "role" => set(&mut query.role, walk.parsed(value, "role", role)),
+            "requires" => requires(walk, value, &mut query.requires),
+            "max_series" => {
+                query.max_series = walk.parsed(value, "max_series", |text| {
+                    text.parse().ok().filter(|n| *n > 0).ok_or_else(|| {
+                        format!("`{text}` is no count; write a whole number above 0")
+                    })
+                });
+            }
+            _ => walk.unknown_key(key, "a query", QUERY_KEYS, true),
+        }
+    }
+    complete(walk, entry, &query);
+    (walk.errors() == before).then_some(query)
+}
+
+/// What a query must have at least, and what only makes sense together.
+fn complete(walk: &mut Walk, entry: &Entry, query: &Query) {
+    let name = &query.name;
+    if !map_has(entry, "query") && !map_has(entry, "sql") {
+        walk.error(
+            entry.key.at,
+            format!("query `{name}` has no SQL"),
+            "give it `query`, or `sql` with one text per version",
+        );
+    }
+    if !map_has(entry, "metrics") {
+        walk.error(
+            entry.key.at,
+            format!("query `{name}` has no `metrics`"),
+            "name each column that is to be a label or a metric",
+        );
+    }
+    if !query.databases.is_empty() && query.scope == Scope::Instance {
+        walk.error(
+            entry.key.at,
+            format!("query `{name}` names databases but runs once for the instance"),
+            "write `scope: database`",
+        );
+    }
+}
+
+fn map_has(entry: &Entry, key: &str) -> bool {
+    entry.value.as_map().is_some_and(|map| map.iter().any(|e| e.key.text() == Some(key)))
+}
+
+fn set<T>(place: &mut T, value: Option<T>) {
+    if let Some(value) = value {
+        *place = value;
+    }
+}
+
+/// A key given twice: YAML forbids it, and whichever won, the author meant something else.
+pub(super) fn repeated(walk: &mut Walk, map: &[Entry], of: &str) {
+    for (index, entry) in map.iter().enumerate() {
+        let Some(key) = entry.key.text() else { continue };
+        if map[..index].iter().any(|earlier| earlier.key.text() == Some(key)) {
+            walk.error(entry.key.at, format!("`{key}` stands twice in {of}"), "keep one of them");
+        }
+    }
+}
+
+fn statements(walk: &mut Walk, node: &Node, query: &mut Query) {
+    let Some(items) = node.as_sequence().filter(|items| !items.is_empty()) else {
+        walk.error(
+            node.at,
+            "`sql` is no list of statements",
+            "write `- {versions: \">=17\", query: SELECT …}`, or `query:` for one text",
+        );
+        return;
+    };
+    for item in items {
+        let Some(map) = walk.map(item, "sql") else { continue };
+        let (mut versions, mut sql) = (VersionRange::default(), None);
+        for Entry { key, value } in map {
+            match key.text().unwrap_or_default() {
+                "versions" => {
+                    set(&mut versions, walk.parsed(value, "versions", VersionRange::parse));
+                }
+                "query" => sql = walk.text(value, "query").map(str::to_owned),
+                _ => walk.unknown_key(key, "a statement", STATEMENT_KEYS, true),
+            }
+        }
+        match sql {
+            Some(sql) => query.statements.push(Statement { versions, sql }),
+            None => walk.error(item.at, "this statement has no `query`", "give it the SQL"),
+        }
+    }
+}
+
+fn requires(walk: &mut Walk, node: &Node, requires: &mut Requires) {
+    let Some(map) = walk.map(node, "requires") else { return };
+    for Entry { key, value } in map {
+        match key.text().unwrap_or_default() {
+            "extension" => {
+                requires.extension = walk.text(value, "extension").map(str::to_owned);
+            }
+            "setting" => requires.setting = walk.text(value, "setting").map(str::to_owned),
+            "function" => {
+                requires.function = walk.parsed(value, "function", |text| {
+                    if text.contains('.') {
+                        Ok(text.to_owned())
+                    } else {
+                        Err(format!("`{text}` names no schema; write SCHEMA.FUNCTION"))
+                    }
+                });
+            }
+            _ => walk.unknown_key(key, "`requires`", REQUIRES_KEYS, true),
+        }
+    }
+}
+
+fn columns(walk: &mut Walk, node: &Node, query: &mut Query) {
+    for Entry { key, value } in walk.columns(node) {
+        let Some(column) = walk.text(key, "a column's name") else { continue };
+        let Some(map) = walk.map(value, column) else { continue };
+        repeated(walk, map, &format!("column `{column}`"));
+        let (mut usage, mut metric, mut help, mut mapping) = (None, None, "", None);
+        let mut usage_at = key.at;
+        for Entry { key, value } in map {
+            match key.text().unwrap_or_default() {
+                "usage" => {
+                    usage_at = value.at;
+                    usage = walk.parsed(value, "usage", usage_word);
+                    if usage.is_none() {
+                        // The word itself is the problem; do not also say that it lacks one.
+                        usage = Some("");
+                    }
+                }
+                "metric" => metric = walk.text(value, "metric"),
+                "description" => help = walk.text(value, "description").unwrap_or_default(),
+                "metric_mapping" => mapping = Some(self::mapping(walk, value)),
+                "name" => walk.error(
+                    key.at,
+                    "`name` is CloudNativePG's word for a part of the metric's name",
+                    "write `metric: WHOLE_NAME`",
+                ),
+                _ => walk.unknown_key(key, "a column", COLUMN_KEYS, true),
+            }
+        }
+        let Some(word) = usage else {
+            walk.error(
+                key.at,
+                format!("column `{column}` has no `usage`"),
+                format!("write one of {}", USAGES.join(", ")),
+            );
+            continue;
+        };
+        if word == "LABEL" && metric.is_some() {
+            walk.error(
+                key.at,
+                format!("label `{column}` has a metric's name"),
+                "name a label in the SQL: `… AS name`",
+            );
+        }
+        match (word, &mapping) {
+            ("MAPPEDMETRIC", None) => walk.error(
+                usage_at,
+                format!("column `{column}` is a MAPPEDMETRIC without `metric_mapping`"),
+                "write `metric_mapping: {TEXT: NUMBER, …}`",
+            ),
+            ("MAPPEDMETRIC", _) | (_, None) => {}
+            (_, Some(_)) => walk.error(
+                usage_at,
+                format!("column `{column}` has a `metric_mapping` but is no MAPPEDMETRIC"),
+                "write `usage: MAPPEDMETRIC`",
+            ),
+        }
+        let Some(usage) = usage_of(word, mapping) else { continue };
+        let metric = match metric {
+            Some(metric) => metric.to_owned(),
+            None => default_name(&query.name, column, &usage),
+        };
+        query.columns.push(ColumnUse {
+            column: column.to_owned(),
+            usage,
+            metric: metric.into(),
+            help: help.trim().into(),
+            scale: None,
+            default: None,
+        });
+    }
+}
+
+/// What a column's metric is called where nothing says it.
+pub(super) fn default_name(query: &str, column: &str, usage: &Usage) -> String {
+    match usage {
+        Usage::Label => column.to_owned(),
+        Usage::Duration => format!("{query}_{column}_milliseconds"),
+        _ => format!("{query}_{column}"),
+    }
+}
+
+fn usage_word(text: &str) -> Result<&'static str, String> {
+    USAGES.iter().find(|known| **known == text).copied().ok_or_else(|| {
+        match nearest(text, USAGES) {
+            Some(near) => format!("`{text}` is no usage; did you mean {near}?"),
+            None => format!("`{text}` is no usage; write one of {}", USAGES.join(", ")),
+        }
+    })
+}
+
+/// The usage that `word` of [`USAGES`] names.
+pub(super) fn usage_of(word: &str, mapping: Option<BTreeMap<String, f64>>) -> Option<Usage> {
+    Some(match word {
+        "LABEL" => Usage::Label,
+        "COUNTER" => Usage::Counter,
+        "GAUGE" => Usage::Gauge,
+        "MAPPEDMETRIC" => Usage::Mapped(mapping.unwrap_or_default()),
+        "DURATION" => Usage::Duration,
+        "HISTOGRAM" => Usage::Histogram,
+        "DISCARD" => Usage::Discard,
+        _ => return None,
+    })
+}
+
+/// Texts and the numbers that they stand for.
+pub(super) fn mapping(walk: &mut Walk, node: &Node) -> BTreeMap<String, f64> {
+    let entries = walk.map(node, "metric_mapping").unwrap_or_default();
+    let mut map = BTreeMap::new();
+    for Entry { key, value } in entries {
+        let number = walk.parsed(value, "metric_mapping", |text| {
+            text.parse::<f64>().map_err(|_| format!("`{text}` is no number; write one"))
+        });
+        if let (Some(text), Some(number)) = (walk.text(key, "metric_mapping"), number) {
+            map.insert(text.to_owned(), number);
+        }
+    }
+    map
+}
+
+fn interval(text: &str) -> Result<Every, String> {
+    Ok(match text {
+        "fast" => Every::Fast,
+        "medium" => Every::Medium,
+        "slow" => Every::Slow,
+        "hourly" => Every::Hourly,
+        _ => Every::Custom(duration(text).map_err(|_| {
+            format!("`{text}` is no interval; write fast, medium, slow, hourly or such as 30s")
+        })?),
+    })
+}
+
+fn scope(text: &str) -> Result<Scope, String> {
+    match text {
+        "instance" => Ok(Scope::Instance),
+        "database" => Ok(Scope::Database),
+        _ => Err(format!("`{text}` is no scope; write instance or database")),
+    }
+}
+
+fn role(text: &str) -> Result<Option<Role>, String> {
+    match text {
+        "any" => Ok(None),
+        "primary" => Ok(Some(Role::Primary)),
+        "standby" => Ok(Some(Role::Standby)),
+        _ => Err(format!("`{text}` is no role; write any, primary or standby")),
+    }
+}
+
+/// A duration above zero: numbers with units `ms`, `s`, `m`, `h`, `d`, such as `1m30s`.
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("`{text}` is no duration; write such as 500ms, 15s, 1m or 1h30m");
+    let mut rest = text.trim();
+    let mut seconds = 0.0;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(wrong)?;
+        let number: f64 = rest[..digits].parse().map_err(|_| wrong())?;
+        let unit = rest[digits..].find(|c: char| !c.is_alphabetic());
+        let (unit, after) = rest[digits..].split_at(unit.unwrap_or(rest.len() - digits));
+        seconds += number
+            * match unit {
+                "ms" => 0.001,
+                "s" => 1.0,
+                "m" => 60.0,
+                "h" => 3_600.0,
+                "d" => 86_400.0,
+                _ => return Err(wrong()),
+            };
+        rest = after;
+    }
+    Duration::try_from_secs_f64(seconds).ok().filter(|d| !d.is_zero()).ok_or_else(wrong)
+}
+
+/// A place before anything was read, for problems of a whole file.
+pub(super) const TOP: At = At { line: 1, column: 1 };

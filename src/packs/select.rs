@@ -1,0 +1,65 @@
+//! Which SQL of a query a server gets: a pure function of the query and the facts.
+
+use std::borrow::Cow;
+
+use super::Query;
+use crate::postgres::Facts;
+
+/// Why a query does not run on a server: one sentence for the status page.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unavailable {
+    pub why: String,
+}
+
+/// The SQL of `query` for the server and database of `facts`, with `{schema}` filled in. What only
+/// the database itself can tell (a function, a predicate) is left to [`Query::gates`].
+///
+/// # Errors
+/// Why the query does not run there: no statement for the version, another role, a lacking extension
+/// or a setting that is off.
+pub fn select<'q>(query: &'q Query, facts: &Facts) -> Result<Cow<'q, str>, Unavailable> {
+    let no = |why: String| Err(Unavailable { why });
+    let Some(statement) = query.statements.iter().find(|s| s.versions.contains(facts.version))
+    else {
+        return no(format!("it has no SQL for PostgreSQL {}", facts.version));
+    };
+    if let Some(role) = query.role.filter(|role| *role != facts.role) {
+        return no(format!(
+            "it is for a {}, and this server is a {}",
+            role.as_str(),
+            facts.role.as_str()
+        ));
+    }
+    if let Some(setting) = &query.requires.setting {
+        let (name, wanted) = match setting.split_once('=') {
+            Some((name, value)) => (name.trim(), Some(value.trim())),
+            None => (setting.as_str(), None),
+        };
+        match (facts.settings.get(name), wanted) {
+            (None, _) => return no(format!("the server has no setting {name}")),
+            (Some(value), Some(wanted)) if value != wanted => {
+                return no(format!("the setting {name} is {value}, and it needs {wanted}"));
+            }
+            (Some(value), None) if is_off(value) => {
+                return no(format!("the setting {name} is off"));
+            }
+            _ => {}
+        }
+    }
+    let Some(name) = &query.requires.extension else { return Ok((&statement.sql).into()) };
+    match facts.extensions.get(name) {
+        Some(extension) => {
+            let schema = format!("\"{}\"", extension.schema.replace('"', "\"\""));
+            Ok(if statement.sql.contains("{schema}") {
+                statement.sql.replace("{schema}", &schema).into()
+            } else {
+                (&statement.sql).into()
+            })
+        }
+        None => no(format!("database {} lacks the extension {name}", facts.database)),
+    }
+}
+
+fn is_off(value: &str) -> bool {
+    matches!(value, "off" | "none" | "disabled" | "0" | "-1" | "")
+}
