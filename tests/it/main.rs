@@ -1,5 +1,6 @@
 //! Every test that drives the built binary or crosses rooms, one module a subject.
 
 mod exposition; // pages: golden files, promtool, an independent reader
+mod sessions; // sessions with real servers, TLS, budgets
 mod support; // real servers, the built binary, readers of pages
 mod tidy; // imports between rooms, length of files, the dependency tree

@@ -7,5 +7,6 @@
 
 pub mod agent;
 pub mod exposition;
+pub mod postgres;
 pub mod process;
 pub mod prometheus;
