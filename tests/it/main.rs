@@ -1,5 +1,7 @@
 //! Every test that drives the built binary or crosses rooms, one module a subject.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test may fail, and say so")]
+
 mod exposition; // pages: golden files, promtool, an independent reader
 mod sessions; // sessions with real servers, TLS, budgets
 mod support; // real servers, the built binary, readers of pages
