@@ -1,1 +1,16 @@
-//! (to come)
+//! Grafana Loki: what a push looks like on the wire, what its answers mean, and how a batch gets
+//! there for certain. One stream per request: of several, Loki tells the fate of one alone.
+
+mod decode;
+mod deliver;
+mod entries;
+mod labels;
+mod outcome;
+mod push;
+
+pub use decode::{Entry, entries as decode};
+pub use deliver::{Attempt, Delivery, Pace};
+pub use entries::Entries;
+pub use labels::StreamLabels;
+pub use outcome::{Outcome, Reason, Refusal};
+pub use push::{Loki, Pushed};

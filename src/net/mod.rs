@@ -1,1 +1,5 @@
-//! (to come)
+//! The network: TLS, listeners, and the HTTP client.
+
+mod client;
+
+pub use client::{HttpClient, Reply, SendError, TlsFiles};
