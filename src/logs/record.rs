@@ -1,5 +1,9 @@
 //! A record: one event of the server's log, whole, in whatever format it was written.
+//!
+//! Its text is kept as the line of the entry that is sent, its parts are spans of that line, and the
+//! prefix's fields lie in one string beside it: a record costs two allocations, not fifteen.
 
+use std::fmt;
 use std::ops::Range;
 
 /// PostgreSQL's severities, in English whatever `lc_messages` says.
@@ -54,37 +58,378 @@ impl Severity {
     }
 }
 
-/// One record. Text is UTF-8 (what was not is replaced); continuation TABs are undone.
+/// Five characters, digits and capital letters (manual, appendix A).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SqlState([u8; 5]);
+
+impl SqlState {
+    pub const SUCCESS: Self = Self(*b"00000");
+
+    /// None where the bytes are no SQLSTATE.
+    pub fn parse(text: &[u8]) -> Option<Self> {
+        let code: [u8; 5] = text.try_into().ok()?;
+        code.iter().all(|b| b.is_ascii_digit() || b.is_ascii_uppercase()).then_some(Self(code))
+    }
+
+    pub fn as_str(&self) -> &str {
+        // ASCII by construction.
+        std::str::from_utf8(&self.0).unwrap_or("XX000")
+    }
+
+    /// The first two characters: the class.
+    pub fn class(&self) -> &str {
+        &self.as_str()[..2]
+    }
+}
+
+impl fmt::Debug for SqlState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Display for SqlState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The parts of a record's text, in the order in which the server writes them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Part {
+    /// With its ` at character N`, where the server says one.
+    Message,
+    Detail,
+    Hint,
+    /// The internal query (of a function) that failed.
+    Query,
+    Context,
+    Location,
+    Backtrace,
+    Statement,
+}
+
+impl Part {
+    pub const ALL: [Self; 8] = [
+        Self::Message,
+        Self::Detail,
+        Self::Hint,
+        Self::Query,
+        Self::Context,
+        Self::Location,
+        Self::Backtrace,
+        Self::Statement,
+    ];
+
+    /// What stands before it in the line, in English; nothing before the message.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Message => "",
+            Self::Detail => "DETAIL:  ",
+            Self::Hint => "HINT:  ",
+            Self::Query => "QUERY:  ",
+            Self::Context => "CONTEXT:  ",
+            Self::Location => "LOCATION:  ",
+            Self::Backtrace => "BACKTRACE:  ",
+            Self::Statement => "STATEMENT:  ",
+        }
+    }
+}
+
+/// The fields that a prefix (or csv, or json) tells, under PostgreSQL's jsonlog keys, in jsonlog's
+/// order; `local_host` (`%L`, 18) has no key there and stands after its kin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Key {
+    User,
+    Dbname,
+    Pid,
+    RemoteHost,
+    RemotePort,
+    LocalHost,
+    SessionId,
+    LineNum,
+    Ps,
+    SessionStart,
+    Vxid,
+    Txid,
+    ApplicationName,
+    BackendType,
+    LeaderPid,
+    QueryId,
+}
+
+impl Key {
+    pub const ALL: [Self; 16] = [
+        Self::User,
+        Self::Dbname,
+        Self::Pid,
+        Self::RemoteHost,
+        Self::RemotePort,
+        Self::LocalHost,
+        Self::SessionId,
+        Self::LineNum,
+        Self::Ps,
+        Self::SessionStart,
+        Self::Vxid,
+        Self::Txid,
+        Self::ApplicationName,
+        Self::BackendType,
+        Self::LeaderPid,
+        Self::QueryId,
+    ];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::Dbname => "dbname",
+            Self::Pid => "pid",
+            Self::RemoteHost => "remote_host",
+            Self::RemotePort => "remote_port",
+            Self::LocalHost => "local_host",
+            Self::SessionId => "session_id",
+            Self::LineNum => "line_num",
+            Self::Ps => "ps",
+            Self::SessionStart => "session_start",
+            Self::Vxid => "vxid",
+            Self::Txid => "txid",
+            Self::ApplicationName => "application_name",
+            Self::BackendType => "backend_type",
+            Self::LeaderPid => "leader_pid",
+            Self::QueryId => "query_id",
+        }
+    }
+}
+
+/// Values by key in one string; an absent value is an empty one, as in the server's own formats.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Fields {
+    values: String,
+    /// Where the value of each key ends; it begins where its predecessor's ends.
+    ends: [u32; Key::ALL.len()],
+}
+
+impl Fields {
+    pub fn get(&self, key: Key) -> Option<&str> {
+        let at = key as usize;
+        let start = if at == 0 { 0 } else { self.ends[at - 1] };
+        self.values.get(start as usize..self.ends[at] as usize).filter(|v| !v.is_empty())
+    }
+
+    /// Those that are there, in the order in which they are sent.
+    pub fn iter(&self) -> impl Iterator<Item = (Key, &str)> {
+        Key::ALL.into_iter().filter_map(|key| Some((key, self.get(key)?)))
+    }
+
+    /// Sets one value; cheap where keys come in their order.
+    pub fn set(&mut self, key: Key, value: &str) {
+        let at = key as usize;
+        let start = if at == 0 { 0 } else { self.ends[at - 1] as usize };
+        let end = self.ends[at] as usize;
+        if start == self.values.len() {
+            self.values.push_str(value);
+        } else {
+            self.values.replace_range(start..end, value);
+        }
+        for e in &mut self.ends[at..] {
+            *e = u32::try_from(*e as usize + value.len() - (end - start)).unwrap_or(u32::MAX);
+        }
+    }
+}
+
+/// Bytes of the line; empty spans of absent parts have `start == u32::MAX`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Span {
+    start: u32,
+    end: u32,
+}
+
+const ABSENT: Span = Span { start: u32::MAX, end: u32::MAX };
+
+/// One record. Text is UTF-8 (what was not is replaced); continuation TABs are undone.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
     /// Bytes of the file, from the start of its first line to the end of its last. Where processes
     /// write at once, ranges of records overlap.
     pub bytes: Range<u64>,
     /// Nanoseconds since 1970 as the record says; none where no line of it holds a time.
     pub time: Option<i64>,
-    /// None: no PostgreSQL record, a line kept as it stands (`format="plain"`).
+    /// None: no PostgreSQL record but a line kept as it stands, or the late rest of a record whose
+    /// head had been given up.
     pub severity: Option<Severity>,
-    pub sqlstate: Option<String>,
-    pub message: String,
-    /// The cursor position, which stderr appends to the message as ` at character N`.
-    pub position: Option<u64>,
-    pub detail: Option<String>,
-    pub hint: Option<String>,
-    /// QUERY: the internal query (of a function) that failed.
-    pub query: Option<String>,
-    pub context: Option<String>,
-    pub location: Option<String>,
-    pub backtrace: Option<String>,
-    pub statement: Option<String>,
-    /// The prefix's fields under PostgreSQL's jsonlog keys (`pid`, `user`, `dbname`, …), in the
-    /// order in which they are sent.
-    pub fields: Vec<(&'static str, String)>,
-    /// Cut at the size cap; what was left out is counted.
-    pub cut: bool,
+    /// None where the format can't tell.
+    pub sqlstate: Option<SqlState>,
+    /// Bytes of its text beyond the size cap: they were read, and are not kept.
+    pub left_out: u64,
+    pub fields: Fields,
+    line: String,
+    parts: [Span; Part::ALL.len()],
+}
+
+impl Default for Record {
+    fn default() -> Self {
+        Self {
+            bytes: 0..0,
+            time: None,
+            severity: None,
+            sqlstate: None,
+            left_out: 0,
+            fields: Fields::default(),
+            line: String::new(),
+            parts: [ABSENT; Part::ALL.len()],
+        }
+    }
 }
 
 impl Record {
-    pub fn field(&self, name: &str) -> Option<&str> {
-        self.fields.iter().find(|(n, _)| *n == name).map(|(_, value)| value.as_str())
+    /// A PostgreSQL record with its message; further parts follow by `add`, in their order.
+    pub fn new(severity: Severity, message: &str) -> Self {
+        let mut record = Self { severity: Some(severity), ..Self::default() };
+        record.line.reserve(message.len() + 10);
+        record.line.push_str(severity.as_str());
+        record.line.push_str(":  ");
+        record.push(Part::Message, message);
+        record
+    }
+
+    /// A line that is no PostgreSQL record, as it stands.
+    pub fn plain(line: &str) -> Self {
+        let mut record = Self::default();
+        record.push(Part::Message, line);
+        record
+    }
+
+    /// A record from a line in the entry's form and where its parts lie in it.
+    pub(crate) fn from_line(
+        line: String,
+        parts: impl IntoIterator<Item = (Part, Range<usize>)>,
+    ) -> Self {
+        let mut record = Self { line, ..Self::default() };
+        for (part, range) in parts {
+            record.parts[part as usize] = span(range);
+        }
+        record
+    }
+
+    /// Appends a part on a line of its own. The server writes each part at most once, in order.
+    pub fn add(&mut self, part: Part, text: &str) {
+        if !self.line.is_empty() {
+            self.line.push('\n');
+        }
+        self.line.push_str(part.label());
+        self.push(part, text);
+    }
+
+    fn push(&mut self, part: Part, text: &str) {
+        let start = self.line.len();
+        self.line.push_str(text);
+        self.parts[part as usize] = span(start..self.line.len());
+    }
+
+    /// `SEVERITY:  message`, then `DETAIL:  …` and so on, each on a new line: an entry's line, less
+    /// the mark of a cut.
+    pub fn line(&self) -> &str {
+        &self.line
+    }
+
+    pub fn part(&self, part: Part) -> Option<&str> {
+        let span = self.parts[part as usize];
+        self.line.get(span.start as usize..span.end as usize)
+    }
+
+    /// Empty only where the message is.
+    pub fn message(&self) -> &str {
+        self.part(Part::Message).unwrap_or("")
+    }
+
+    /// Not written by PostgreSQL's error log: kept as it stands.
+    pub fn is_plain(&self) -> bool {
+        self.severity.is_none() && self.parts[1..].iter().all(|span| *span == ABSENT)
+    }
+
+    /// The rest (DETAIL, STATEMENT …) of a record whose head had been given up before it came.
+    pub fn is_late(&self) -> bool {
+        self.severity.is_none() && !self.is_plain()
+    }
+
+    pub fn field(&self, key: Key) -> Option<&str> {
+        self.fields.get(key)
+    }
+
+    /// With some parts' text replaced: what redaction does. `replace` gives the new text, or None
+    /// to keep what is there.
+    #[must_use]
+    pub fn map(mut self, mut replace: impl FnMut(Part, &str) -> Option<String>) -> Self {
+        for part in Part::ALL {
+            let Some(new) = self.part(part).and_then(|old| replace(part, old)) else { continue };
+            let old = self.parts[part as usize];
+            self.line.replace_range(old.start as usize..old.end as usize, &new);
+            let end = old.start as usize + new.len();
+            self.parts[part as usize] = span(old.start as usize..end);
+            for later in self.parts.iter_mut().filter(|s| **s != ABSENT && s.start > old.start) {
+                let shift = |at: u32| at as usize - old.end as usize + end;
+                *later = span(shift(later.start)..shift(later.end));
+            }
+        }
+        self
+    }
+}
+
+fn span(range: Range<usize>) -> Span {
+    // A record's text is capped far below 4 GiB.
+    let at = |at: usize| u32::try_from(at).unwrap_or(u32::MAX - 1);
+    Span { start: at(range.start), end: at(range.end) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_keep_their_order_whatever_the_order_of_setting() {
+        let mut fields = Fields::default();
+        fields.set(Key::QueryId, "-7");
+        fields.set(Key::User, "app");
+        fields.set(Key::Pid, "4411");
+        fields.set(Key::User, "longer");
+        fields.set(Key::Pid, "1");
+        let all: Vec<_> = fields.iter().collect();
+        assert_eq!(all, [(Key::User, "longer"), (Key::Pid, "1"), (Key::QueryId, "-7")]);
+        assert_eq!(fields.get(Key::Ps), None);
+    }
+
+    #[test]
+    fn mapping_a_part_moves_the_later_ones() {
+        let mut record = Record::new(Severity::Error, "boom at character 8");
+        record.add(Part::Detail, "Key (id)=(1).");
+        record.add(Part::Statement, "SELECT 1");
+        let record = record.map(|part, text| match part {
+            Part::Detail => Some("Key (id)=(…) and longer.".into()),
+            Part::Statement => Some(text.replace('1', "?")),
+            _ => None,
+        });
+        assert_eq!(
+            record.line(),
+            "ERROR:  boom at character 8\nDETAIL:  Key (id)=(…) and longer.\nSTATEMENT:  SELECT ?"
+        );
+        assert_eq!(record.part(Part::Statement), Some("SELECT ?"));
+        assert_eq!(record.message(), "boom at character 8");
+        assert_eq!(record.part(Part::Hint), None);
+    }
+
+    #[test]
+    fn plain_and_late_are_told_apart() {
+        assert!(Record::plain("cp: cannot stat").is_plain());
+        let mut late = Record::default();
+        late.add(Part::Detail, "Process 1 waits.");
+        assert!(late.is_late());
+        assert_eq!(late.line(), "DETAIL:  Process 1 waits.");
+        assert!(!Record::new(Severity::Log, "").is_plain());
+    }
+
+    #[test]
+    fn a_sqlstate_is_five_digits_or_capitals() {
+        assert_eq!(SqlState::parse(b"40P01").map(|s| s.as_str().to_owned()), Some("40P01".into()));
+        assert!(SqlState::parse(b"40p01").is_none());
+        assert!(SqlState::parse(b"4001").is_none());
     }
 }

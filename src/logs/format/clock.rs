@@ -1,0 +1,163 @@
+//! Times of log lines to nanoseconds since 1970.
+
+use jiff::civil::{Date, DateTime, Time};
+use jiff::tz::{AmbiguousOffset, Offset, TimeZone};
+
+/// The zone in which the server writes its times (`log_timezone`).
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Zone {
+    name: Option<String>,
+    zone: Option<TimeZone>,
+}
+
+impl Zone {
+    /// An IANA name, or a POSIX one as the server takes it (`<+03>-3`). One that is unknown here is
+    /// as none: then the line's own words decide.
+    pub fn new(name: Option<&str>) -> Self {
+        let name = name.filter(|name| !name.is_empty());
+        let zone =
+            name.and_then(|name| TimeZone::get(name).or_else(|_| TimeZone::posix(name)).ok());
+        Self { name: name.map(str::to_owned), zone }
+    }
+
+    pub fn name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+
+    /// Whether the name given is known here.
+    pub fn is_known(&self) -> bool {
+        self.name.is_none() || self.zone.is_some()
+    }
+
+    /// Seconds since 1970 of a local time with the word behind it: a numeric offset or UTC is exact;
+    /// an abbreviation is looked up in the zone, where it also settles the hour that comes twice.
+    fn seconds(&self, local: DateTime, word: &[u8]) -> Option<i64> {
+        let at = |offset: Offset| offset.to_timestamp(local).ok();
+        if let Some(offset) = numeric(word) {
+            return Some(at(offset)?.as_second());
+        }
+        if let Some(zone) = &self.zone {
+            let ambiguous = zone.to_ambiguous_timestamp(local);
+            let (first, second) = match ambiguous.offset() {
+                AmbiguousOffset::Unambiguous { offset } => (offset, offset),
+                AmbiguousOffset::Gap { before, after }
+                | AmbiguousOffset::Fold { before, after } => (before, after),
+            };
+            for offset in [first, second] {
+                let timestamp = at(offset)?;
+                let info = zone.to_offset_info(timestamp);
+                if info.offset() == offset && info.abbreviation().as_bytes() == word {
+                    return Some(timestamp.as_second());
+                }
+            }
+        }
+        if let Some(offset) = abbreviation(word) {
+            return Some(at(offset)?.as_second());
+        }
+        let zone = self.zone.as_ref()?;
+        Some(zone.to_ambiguous_timestamp(local).compatible().ok()?.as_second())
+    }
+}
+
+/// `+03`, `-0330`, `+054500`, `UTC`, `GMT`.
+fn numeric(word: &[u8]) -> Option<Offset> {
+    if word == b"UTC" || word == b"GMT" || word == b"Z" {
+        return Some(Offset::UTC);
+    }
+    let (sign, rest) = match word.split_first()? {
+        (b'+', rest) => (1, rest),
+        (b'-', rest) => (-1, rest),
+        _ => return None,
+    };
+    if !matches!(rest.len(), 2 | 4 | 6) {
+        return None;
+    }
+    let mut seconds = 0;
+    for (two, unit) in rest.chunks(2).zip([3600, 60, 1]) {
+        seconds += number(two)? * unit;
+    }
+    Offset::from_seconds(sign * seconds).ok()
+}
+
+/// The words that mean one offset nearly everywhere, for files whose zone nobody told; those that
+/// several zones share (IST, CST, BST) are not guessed.
+fn abbreviation(word: &[u8]) -> Option<Offset> {
+    let hours = match word {
+        b"WET" => 0,
+        b"WEST" | b"CET" | b"MET" => 1,
+        b"CEST" | b"MEST" | b"EET" | b"SAST" => 2,
+        b"EEST" | b"MSK" => 3,
+        b"JST" | b"KST" => 9,
+        b"EST" => -5,
+        b"EDT" => -4,
+        b"CDT" => -5,
+        b"MST" => -7,
+        b"MDT" => -6,
+        b"PST" => -8,
+        b"PDT" => -7,
+        b"AEST" => 10,
+        b"AEDT" => 11,
+        b"NZST" => 12,
+        b"NZDT" => 13,
+        _ => return None,
+    };
+    Offset::from_hours(hours).ok()
+}
+
+fn number(bytes: &[u8]) -> Option<i32> {
+    bytes
+        .iter()
+        .try_fold(0_i32, |sum, b| b.is_ascii_digit().then(|| sum * 10 + i32::from(b - b'0')))
+}
+
+/// Reads times; remembers the last second, since neighbours in a log mostly share it.
+#[derive(Debug, Default)]
+pub(in crate::logs) struct Clock {
+    /// The text of the second with its zone's word, and what it means.
+    seen: Vec<u8>,
+    means: Option<i64>,
+}
+
+impl Clock {
+    /// `2026-11-20 10:00:21.633 UTC`, `2026-11-20 10:00:21 UTC`.
+    pub(in crate::logs) fn civil(&mut self, text: &[u8], zone: &Zone) -> Option<i64> {
+        let second = text.get(..19)?;
+        let (millis, word) = match text.get(19)? {
+            b'.' => (number(text.get(20..23)?)?, text.get(24..)?),
+            _ => (0, text.get(20..)?),
+        };
+        if self.seen.get(..19) != Some(second) || self.seen.get(19..) != Some(word) {
+            self.seen.clear();
+            self.seen.extend_from_slice(second);
+            self.seen.extend_from_slice(word);
+            self.means = local(second).and_then(|local| zone.seconds(local, word));
+        }
+        nanoseconds(self.means?, millis)
+    }
+
+    /// `1795168821.633`
+    pub(in crate::logs) fn epoch(text: &[u8]) -> Option<i64> {
+        let dot = memchr::memchr(b'.', text)?;
+        let seconds = std::str::from_utf8(&text[..dot]).ok()?.parse().ok()?;
+        nanoseconds(seconds, number(text.get(dot + 1..dot + 4)?)?)
+    }
+
+    /// Another zone may give the remembered second another meaning.
+    pub(in crate::logs) fn forget(&mut self) {
+        self.seen.clear();
+    }
+}
+
+fn nanoseconds(seconds: i64, millis: i32) -> Option<i64> {
+    seconds.checked_mul(1_000_000_000)?.checked_add(i64::from(millis) * 1_000_000)
+}
+
+/// `2026-11-20 10:00:21`; a leap second is the second before it.
+fn local(text: &[u8]) -> Option<DateTime> {
+    let part =
+        |at: usize, len: usize| number(text.get(at..at + len)?).and_then(|n| i8::try_from(n).ok());
+    let year = i16::try_from(number(text.get(..4)?)?).ok()?;
+    let date = Date::new(year, part(5, 2)?, part(8, 2)?).ok()?;
+    let time = Time::new(part(11, 2)?, part(14, 2)?, part(17, 2)?.min(59), 0).ok()?;
+    Some(DateTime::from_parts(date, time))
+}
