@@ -1,13 +1,35 @@
 //! What the user wrote, checked: one YAML file (or none), the environment and the flags become
 //! [`Settings`], or a list of every [`Problem`] found.
+//!
+//! [`load`] reads the file into a tree that knows where everything stands ([`yaml`]), and each block
+//! has a file here that walks its part of the tree. A step of the walk that fails notes a problem and
+//! leaves the default in place, so one run tells everything.
 
+mod collection;
+mod environment;
+mod http;
+mod instances;
+mod labels;
+mod load;
+mod logs;
+mod loki;
+mod packs;
 mod problem;
+mod scalar;
 mod secret;
 mod settings;
+mod walk;
+pub mod yaml;
 
+pub use environment::{Lookup, PgEnvironment};
+pub use load::{Examined, Flags, Input, Loaded, examine, load};
+pub use logs::EVENT_KINDS;
+pub use packs::DIALECTS;
 pub use problem::{Place, Problem};
-pub use secret::SecretSource;
+pub use scalar::{byte_size, duration};
+pub use secret::{Current, SecretReader, SecretSource};
 pub use settings::{
-    Collection, DatabaseFilter, Destination, Http, Instance, InstanceKind, Intervals, LogInput,
-    LogSource, Logs, LokiTarget, PackDirectory, Packs, Redaction, Route, Settings, Start, Store,
+    Backup, BackupSource, Collection, DatabaseFilter, Destination, Http, Instance, InstanceKind,
+    Intervals, LogFormat, LogInput, LogSource, Logs, LokiTarget, PackDirectory, Packs, Redaction,
+    Route, Settings, Start, Storage, Store, Volume,
 };

@@ -11,6 +11,13 @@ pub struct Place {
     pub column: u64,
 }
 
+impl Place {
+    /// A file as a whole.
+    pub fn file(path: impl Into<PathBuf>) -> Self {
+        Self { file: Some(path.into()), line: 0, column: 0 }
+    }
+}
+
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.file {
@@ -30,6 +37,18 @@ pub struct Problem {
     pub what: String,
     pub remedy: String,
     pub fatal: bool,
+}
+
+impl Problem {
+    /// A problem that keeps the program from running.
+    pub fn fatal(place: Place, what: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { place, what: what.into(), remedy: remedy.into(), fatal: true }
+    }
+
+    /// A problem that the program can run with.
+    pub fn warning(place: Place, what: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { place, what: what.into(), remedy: remedy.into(), fatal: false }
+    }
 }
 
 impl fmt::Display for Problem {

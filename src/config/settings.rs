@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::SecretSource;
+use super::{PgEnvironment, Place, SecretSource};
 
 /// All that the agent needs to know to run.
 #[derive(Clone)]
@@ -26,6 +26,7 @@ pub struct Settings {
 
 #[derive(Clone, Debug)]
 pub struct Http {
+    /// Never empty, no address twice.
     pub listen: Vec<SocketAddr>,
     /// exporter-toolkit's `web.config.file`.
     pub web_config_file: Option<PathBuf>,
@@ -41,23 +42,75 @@ pub enum InstanceKind {
 pub struct Instance {
     /// The value of the label `server`.
     pub name: String,
+    /// The value of the label `cluster`.
     pub cluster: String,
     pub kind: InstanceKind,
-    /// Any spelling libpq takes: URI or keywords. Gaps are filled already from `PG*`.
+    /// Any spelling libpq takes: URI or keywords. Its gaps are filled from `environment`.
     pub dsn: SecretSource,
+    /// Outranks the password in the DSN.
     pub password: Option<SecretSource>,
+    /// libpq's variables as they were when the agent started, for the gaps in the DSN.
+    pub environment: PgEnvironment,
     pub databases: DatabaseFilter,
     /// Own labels beside the top level's.
     pub labels: BTreeMap<String, String>,
     /// Packs that this instance alone leaves out.
     pub exclude_packs: Vec<String>,
+    /// What was allotted to it, where the file system doesn't tell.
+    pub storage: Storage,
+    /// How it is backed up.
+    pub backups: Vec<Backup>,
+    /// Where the user wrote it, for problems that show later.
+    pub place: Place,
 }
 
-/// Shell patterns (`*`, `?`) over database names.
-#[derive(Clone, Debug)]
+/// Shell patterns (`*`, `?`, `[…]`) over database names: those that a pattern of `include` fits
+/// and none of `exclude`.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DatabaseFilter {
     pub include: Vec<String>,
     pub exclude: Vec<String>,
+}
+
+impl Default for DatabaseFilter {
+    fn default() -> Self {
+        Self { include: vec!["*".to_owned()], exclude: Vec::new() }
+    }
+}
+
+/// Directories of an instance as the agent sees them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Storage {
+    pub data: Option<Volume>,
+    pub wal: Option<Volume>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Volume {
+    /// None: where the server says that it is.
+    pub path: Option<PathBuf>,
+    /// Bytes allotted; none: what the file system has.
+    pub size: Option<u64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BackupSource {
+    PgBackRest,
+    Cnpg,
+    Barman,
+    Dump,
+    Json,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Backup {
+    pub source: BackupSource,
+    /// Five fields as in crontab.
+    pub schedule: Option<String>,
+    /// How long backups are kept.
+    pub keep: Option<Duration>,
+    /// Whether a copy lies elsewhere.
+    pub offsite: bool,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -72,9 +125,11 @@ pub struct PackDirectory {
     pub path: PathBuf,
     /// `native`, `postgres_exporter`, `cnpg` or `pgsty`; detected when none is given.
     pub dialect: Option<String>,
+    /// Where the user wrote it, for problems that show later.
+    pub place: Place,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Intervals {
     pub fast: Duration,
     pub medium: Duration,
@@ -82,20 +137,51 @@ pub struct Intervals {
     pub hourly: Duration,
 }
 
-#[derive(Clone, Debug)]
+impl Default for Intervals {
+    fn default() -> Self {
+        Self {
+            fast: Duration::from_secs(15),
+            medium: Duration::from_secs(60),
+            slow: Duration::from_secs(300),
+            hourly: Duration::from_secs(3600),
+        }
+    }
+}
+
+/// | key | default | lifted by |
+/// | --- | --- | --- |
+/// | `intervals` | fast 15 s, medium 1 min, slow 5 min, hourly 1 h | |
+/// | `tables`, `indexes` | 200 | `all` |
+/// | `max_series` | 5000 | `none` |
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Collection {
     pub intervals: Intervals,
     /// Per query; none lifts the cap.
     pub max_series: Option<usize>,
+    /// Tables shown one by one, the rest in totals; none shows all.
     pub tables: Option<usize>,
+    /// As `tables`.
     pub indexes: Option<usize>,
+}
+
+impl Default for Collection {
+    fn default() -> Self {
+        Self {
+            intervals: Intervals::default(),
+            max_series: Some(5000),
+            tables: Some(200),
+            indexes: Some(200),
+        }
+    }
 }
 
 #[derive(Clone)]
 pub struct Logs {
+    /// Never empty, no name twice.
     pub sources: Vec<LogSource>,
     /// Never empty: by default one route `admin`.
     pub routes: Vec<Route>,
+    /// Always there where `destination` is Loki.
     pub loki: Option<LokiTarget>,
     pub destination: Destination,
     pub store: Store,
@@ -107,23 +193,44 @@ pub enum Destination {
     Local,
 }
 
-#[derive(Clone, Debug)]
+/// The local store, and what standard input is spooled in.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Store {
+    /// 1 GiB by default; it outranks every `keep`.
     pub max_bytes: u64,
+    /// 7 days by default; for routes that say nothing of their own.
     pub keep: Duration,
 }
 
+impl Default for Store {
+    fn default() -> Self {
+        Self { max_bytes: 1 << 30, keep: Duration::from_secs(7 * 86400) }
+    }
+}
+
+/// Where reading begins in a file that is met for the first time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Start {
     Beginning,
     End,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LogInput {
-    /// Glob patterns.
+    /// Absolute glob patterns, at least one.
     Files(Vec<String>),
     Stdin,
+}
+
+/// How a source's records are written; `Auto` decides for each record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    Auto,
+    Stderr,
+    Csv,
+    Json,
+    Cnpg,
+    Plain,
 }
 
 #[derive(Clone, Debug)]
@@ -133,40 +240,52 @@ pub struct LogSource {
     /// The stream's identity labels.
     pub cluster: String,
     pub server: String,
+    /// What its streams carry beside the identity: the top level's labels and its instance's.
+    pub labels: BTreeMap<String, String>,
     /// The instance that it belongs to, by its index in `Settings::instances`.
     pub instance: Option<usize>,
+    pub format: LogFormat,
     /// `log_line_prefix`; none: from the session, else guessed from the lines.
     pub line_prefix: Option<String>,
     /// An IANA name for the times in the lines; none: from the session, else the lines' own words.
     pub time_zone: Option<String>,
     pub start: Start,
+    /// Where the user wrote it, for problems that show later.
+    pub place: Place,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What is masked before a record leaves the process. Each level masks what those before it do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Redaction {
     Credentials,
     Literals,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
+    /// The value of the stream label `route`.
     pub name: String,
     pub redact: Redaction,
     pub tenant: Option<String>,
+    /// How long its records are kept; none: as long as the destination does by itself.
     pub keep: Option<Duration>,
-    /// Patterns over database names; empty: all.
+    /// Patterns over database names; empty: all records, also those of no database.
     pub databases: Vec<String>,
+    /// Kinds of events, out of the closed list, that it leaves out.
     pub exclude_events: Vec<String>,
 }
 
 #[derive(Clone)]
 pub struct LokiTarget {
-    /// The base URL, without `/loki/api/v1/push`.
+    /// The base URL, without `/loki/api/v1/push` and without a slash at its end.
     pub url: String,
+    /// On every stream, beside the other labels.
     pub labels: BTreeMap<String, String>,
     pub basic_auth: Option<(String, SecretSource)>,
     pub bearer_token: Option<SecretSource>,
     pub ca_file: Option<PathBuf>,
     pub cert_file: Option<PathBuf>,
     pub key_file: Option<PathBuf>,
+    /// Where the user wrote it, for problems that show later.
+    pub place: Place,
 }

@@ -1,0 +1,198 @@
+//! From what the user wrote to [`Settings`]: default < file < environment < flag.
+
+use std::path::{Path, PathBuf};
+
+use super::environment::{self, Lookup};
+use super::instances::{self, Common};
+use super::walk::{Item, Walk};
+use super::yaml::{Fault, Node, Position, Value};
+use super::{
+    Place, Problem, SecretSource, Settings, collection, http, labels, logs, loki, packs, yaml,
+};
+use crate::secret::Secret;
+
+pub(super) const KEYS: &[&str] = &[
+    "cluster",
+    "labels",
+    "identity",
+    "state_directory",
+    "http",
+    "instances",
+    "packs",
+    "collection",
+    "logs",
+];
+
+/// All blocks with their keys, so that a key in the wrong one is told where it belongs.
+const BLOCKS: [(&str, &[&str]); 12] = [
+    ("http", http::KEYS),
+    ("identity", labels::IDENTITY_KEYS),
+    ("packs", packs::KEYS),
+    ("collection", collection::KEYS),
+    ("collection.intervals", collection::INTERVAL_KEYS),
+    ("logs", logs::KEYS),
+    ("logs.sources[]", logs::SOURCE_KEYS),
+    ("logs.loki", loki::KEYS),
+    ("logs.loki.basic_auth", loki::BASIC_KEYS),
+    ("logs.routes[]", logs::ROUTE_KEYS),
+    ("logs.store", logs::STORE_KEYS),
+    ("instances[]", instances::KEYS),
+];
+
+/// The block that a key belongs to, where it belongs to one alone.
+pub(super) fn home_of(key: &str) -> Option<&'static str> {
+    let mut homes = BLOCKS.iter().filter(|(_, keys)| keys.contains(&key)).map(|(block, _)| *block);
+    homes.next().filter(|_| homes.next().is_none())
+}
+
+/// What was given on the command line.
+#[derive(Clone, Debug, Default)]
+pub struct Flags {
+    /// `--listen`: takes the place of `http.listen`.
+    pub listen: Vec<String>,
+    /// `--logs`: takes the place of `logs.sources`.
+    pub logs: Vec<String>,
+    /// `--loki`: takes the place of `logs.loki.url`, and makes Loki the destination.
+    pub loki: Option<String>,
+    /// `--state-directory`.
+    pub state_directory: Option<PathBuf>,
+    /// `--dsn`: takes the place of all instances.
+    pub dsn: Option<String>,
+}
+
+/// Everything that settings come from.
+pub struct Input<'a> {
+    /// `--config`.
+    pub file: Option<PathBuf>,
+    pub flags: Flags,
+    pub environment: Lookup<'a>,
+    /// The machine's name, for instances and logs that have no better one.
+    pub host_name: String,
+}
+
+/// Settings with every problem, also fatal ones: where a value is wrong, its default stands. For
+/// `check`, which goes on.
+pub struct Examined {
+    pub settings: Settings,
+    /// In the order of the file.
+    pub problems: Vec<Problem>,
+}
+
+/// Settings that the agent can run with.
+pub struct Loaded {
+    pub settings: Settings,
+    /// What is doubtful, none of it fatal.
+    pub warnings: Vec<Problem>,
+}
+
+/// Settings to run with.
+///
+/// # Errors
+/// Every problem, where at least one is fatal.
+pub fn load(input: &Input<'_>) -> Result<Loaded, Vec<Problem>> {
+    let Examined { settings, problems } = examine(input);
+    if problems.iter().any(|problem| problem.fatal) {
+        return Err(problems);
+    }
+    Ok(Loaded { settings, warnings: problems })
+}
+
+/// Reads and judges everything; never fails.
+pub fn examine(input: &Input<'_>) -> Examined {
+    let walk = Walk::new(input.file.as_deref(), input.environment);
+    let nothing = Node { at: Position::default(), value: Value::Null };
+    let (root, readable) = match input.file.as_deref().map(|file| read(&walk, file)) {
+        Some(Ok(root)) => (root.unwrap_or(nothing), true),
+        // One sentence about the file is enough.
+        Some(Err(())) => (nothing, false),
+        None => (nothing, true),
+    };
+    let settings = settings(&walk, &root, input);
+    if readable && settings.instances.is_empty() && settings.logs.is_none() {
+        idle(&walk, input);
+    }
+    Examined { settings, problems: walk.finish() }
+}
+
+fn read(walk: &Walk<'_>, file: &Path) -> Result<Option<Node>, ()> {
+    let note = |fault: Fault| walk.fatal(walk.place(fault.at), fault.what, fault.remedy);
+    let parsed = yaml::read(file).map_err(note)?;
+    parsed.faults.into_iter().for_each(note);
+    let mut documents = parsed.documents.into_iter();
+    let root = documents.next();
+    if let Some(second) = documents.next() {
+        let what = "a second document begins here, which would be ignored";
+        walk.fatal(walk.place(second.at), what, "write one document, without ---");
+    }
+    Ok(root)
+}
+
+fn settings(walk: &Walk<'_>, root: &Node, input: &Input<'_>) -> Settings {
+    let block = Item::root(walk, root).block(KEYS);
+    let get = |key: &str| block.as_ref().and_then(|block| block.get(key));
+
+    let identity = labels::identity(get("identity"));
+    let cluster = get("cluster").and_then(|item| item.name());
+    let shared = labels::read(get("labels"), &identity);
+    let common =
+        Common { cluster: cluster.as_deref(), identity: &identity, host_name: &input.host_name };
+    let mut instances = instances::read(walk, get("instances"), &common);
+    if let Some(dsn) = &input.flags.dsn {
+        let dsn = SecretSource::Value(Secret::new(dsn.as_str()));
+        let server = environment::Server { dsn, password: None };
+        instances = vec![instances::alone(walk, server, &common)];
+    } else if input.file.is_none() {
+        let mut problems = Vec::new();
+        if let Some(server) = environment::server(input.environment, &mut problems) {
+            instances.push(instances::alone(walk, server, &common));
+        }
+        walk.note(problems);
+    }
+    let around = logs::Around {
+        cluster: cluster.as_deref(),
+        labels: &shared,
+        identity: &identity,
+        instances: &instances,
+        host_name: &input.host_name,
+        flags: &input.flags,
+    };
+    let logs = logs::read(walk, get("logs"), &around);
+    let state_directory = input
+        .flags
+        .state_directory
+        .clone()
+        .or_else(|| get("state_directory").and_then(|item| item.file()))
+        .unwrap_or_else(|| environment::state_directory(input.environment));
+    let settings = Settings {
+        labels: shared,
+        cluster_label: identity.cluster_label,
+        server_label: identity.server_label,
+        state_directory,
+        http: http::read(walk, get("http"), &input.flags.listen),
+        instances,
+        packs: packs::read(get("packs")),
+        collection: collection::read(get("collection")),
+        logs,
+    };
+    labels::count(walk, &settings);
+    settings
+}
+
+/// Nothing to watch: with a file a slip that the agent can run with, without one a wrong call.
+fn idle(walk: &Walk<'_>, input: &Input<'_>) {
+    let what = "neither an instance nor a log source is set, so there is nothing to watch";
+    match &input.file {
+        Some(file) => walk.warn(
+            Place::file(file),
+            what,
+            "add `instances` or `logs` (with a file, DATA_SOURCE_NAME makes no instance: write \
+             `dsn: ${DATA_SOURCE_NAME}`)",
+        ),
+        None => walk.fatal(
+            Place::default(),
+            what,
+            "set DATA_SOURCE_NAME=postgresql://USER@HOST:PORT/DATABASE or PGHOST, or give --logs \
+             GLOB or --config FILE",
+        ),
+    }
+}
