@@ -1,5 +1,7 @@
 //! The network: TLS, listeners, and the HTTP client.
 
 mod client;
+pub mod serve;
+mod stall;
 
 pub use client::{HttpClient, Reply, SendError, TlsFiles};

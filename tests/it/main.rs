@@ -4,5 +4,6 @@
 
 mod exposition; // pages: golden files, promtool, an independent reader
 mod sessions; // sessions with real servers, TLS, budgets
+mod http; // endpoints, limits, TLS and users of the door
 mod support; // real servers, the built binary, readers of pages
 mod tidy; // imports between rooms, length of files, the dependency tree
