@@ -1,5 +1,7 @@
 //! The handle: arguments in, exit code out.
 
+pub mod args;
+
 pub fn main() -> std::process::ExitCode {
     std::process::ExitCode::SUCCESS
 }

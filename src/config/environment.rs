@@ -181,3 +181,105 @@ pub(super) fn state_directory(lookup: Lookup<'_>) -> PathBuf {
         .unwrap_or_else(|| PathBuf::from("/var/lib"))
         .join("pgvigil")
 }
+
+/// The machine's name, as the kernel has it; never empty.
+pub fn host_name() -> String {
+    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    if name.is_empty() { "localhost".to_owned() } else { name }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with<'a>(pairs: &'a [(&'a str, &'a str)]) -> impl Fn(&str) -> Option<String> + 'a {
+        |name| pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
+    }
+
+    /// The server's DSN and password, and the problems.
+    fn server_of(pairs: &[(&str, &str)]) -> (Option<String>, Option<String>, Vec<String>) {
+        let mut problems = Vec::new();
+        let server = server(&with(pairs), &mut problems);
+        let text = |source: &SecretSource| match source.read() {
+            Ok(secret) => secret.expose().to_owned(),
+            Err(why) => why,
+        };
+        let dsn = server.as_ref().map(|server| text(&server.dsn));
+        let password = server.as_ref().and_then(|server| server.password.as_ref()).map(text);
+        (dsn, password, problems.iter().map(ToString::to_string).collect())
+    }
+
+    #[test]
+    fn what_names_a_server() {
+        let (dsn, password, problems) = server_of(&[("PGSSLMODE", "require"), ("PGDATA", "/x")]);
+        assert_eq!((dsn, password, problems.len()), (None, None, 0));
+        let (dsn, ..) = server_of(&[("PGHOST", "db1")]);
+        assert_eq!(dsn.as_deref(), Some(""));
+        // The first that is set counts; an empty one is not set.
+        let (dsn, ..) =
+            server_of(&[("DATA_SOURCE_NAME", "host=a"), ("DATA_SOURCE_URI", "b"), ("PGHOST", "c")]);
+        assert_eq!(dsn.as_deref(), Some("host=a"));
+        let (dsn, ..) = server_of(&[("DATA_SOURCE_NAME", ""), ("PGHOST", "c")]);
+        assert_eq!(dsn.as_deref(), Some(""));
+        // A list of hosts is one server, a list of connection strings is not.
+        let (_, _, problems) = server_of(&[("DATA_SOURCE_NAME", "postgresql://a,b/x")]);
+        assert_eq!(problems.len(), 0);
+        let (_, _, problems) = server_of(&[("DATA_SOURCE_NAME", "postgresql://a,postgresql://b")]);
+        assert!(problems[0].contains("several connection strings"), "{problems:?}");
+    }
+
+    #[test]
+    fn the_parts_of_postgres_exporter() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = |name: &str, text: &str| {
+            let path = directory.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            path.into_os_string().into_string().unwrap()
+        };
+        let (dsn, password, problems) = server_of(&[
+            ("DATA_SOURCE_URI", "db1:5433/postgres?sslmode=disable"),
+            ("DATA_SOURCE_USER", "ann@shop"),
+            ("DATA_SOURCE_PASS", "p:w/"),
+        ]);
+        let uri = "postgresql://ann%40shop@db1:5433/postgres?sslmode=disable";
+        assert_eq!(dsn.as_deref(), Some(uri));
+        assert_eq!((password.as_deref(), problems.len()), (Some("p:w/"), 0));
+
+        // Files outrank values, as they do there.
+        let (uri, user) = (file("uri", "postgresql://db2/x\n"), file("user", " bob\n"));
+        let secret = file("pass", "secret\n");
+        let (dsn, password, _) = server_of(&[
+            ("DATA_SOURCE_URI", "db1"),
+            ("DATA_SOURCE_URI_FILE", &uri),
+            ("DATA_SOURCE_USER_FILE", &user),
+            ("DATA_SOURCE_PASS_FILE", &secret),
+        ]);
+        assert_eq!(dsn.as_deref(), Some("postgresql://bob@db2/x"));
+        assert_eq!(password.as_deref(), Some("secret"));
+        let (dsn, ..) = server_of(&[("DATA_SOURCE_NAME_FILE", &uri)]);
+        assert_eq!(dsn.as_deref(), Some("postgresql://db2/x"));
+
+        let (_, _, problems) = server_of(&[("DATA_SOURCE_URI_FILE", "/nowhere/uri")]);
+        assert!(problems[0].contains("/nowhere/uri, which DATA_SOURCE_URI_FILE"), "{problems:?}");
+        let (_, _, problems) = server_of(&[("DATA_SOURCE_USER", "ann"), ("PGHOST", "db1")]);
+        assert!(problems[0].contains("nothing says which server"), "{problems:?}");
+    }
+
+    #[test]
+    fn where_state_lies() {
+        let at = |pairs: &[(&str, &str)]| state_directory(&with(pairs)).display().to_string();
+        assert_eq!(at(&[("STATE_DIRECTORY", "/a:/b"), ("HOME", "/home/x")]), "/a");
+        assert_eq!(at(&[("XDG_STATE_HOME", "/s"), ("HOME", "/home/x")]), "/s/pgvigil");
+        assert_eq!(at(&[("XDG_STATE_HOME", "s"), ("HOME", "/h")]), "/h/.local/state/pgvigil");
+        assert_eq!(at(&[]), "/var/lib/pgvigil");
+    }
+
+    #[test]
+    fn libpq_variables_are_captured() {
+        let pairs = [("PGUSER", "ann"), ("PGHOST", ""), ("SHELL", "/bin/sh"), ("HOME", "/h")];
+        let environment = PgEnvironment::capture(&with(&pairs));
+        assert_eq!(environment.get("PGUSER").as_deref(), Some("ann"));
+        assert_eq!(environment.get("HOME").as_deref(), Some("/h"));
+        assert!(environment.get("PGHOST").is_none() && environment.get("SHELL").is_none());
+    }
+}

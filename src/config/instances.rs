@@ -19,6 +19,7 @@ use super::{
     Backup, BackupSource, DatabaseFilter, Instance, InstanceKind, Place, SecretSource, Storage,
     Volume,
 };
+use crate::postgres::{ConnInfo, HostSpec};
 use crate::secret::Secret;
 
 pub(super) const KEYS: &[&str] = &[
@@ -55,20 +56,25 @@ pub(super) fn read(walk: &Walk<'_>, item: Option<Item<'_>>, common: &Common<'_>)
         list.fatal("`instances` is a list", "begin each instance with a dash, `- name: …`");
         return Vec::new();
     }
-    let instances: Vec<Instance> = list
-        .list()
-        .iter()
-        .filter_map(|item| Some(instance(walk, &item.block(KEYS)?, common)))
-        .collect();
-    for (i, later) in instances.iter().enumerate() {
-        if instances[..i].iter().any(|first| first.name == later.name) {
-            walk.fatal(
-                later.place.clone(),
-                format!("two instances are called {}", quoted(&later.name)),
-                "give each server one instance with a `name` of its own; `databases` chooses among \
-                 the databases of one server",
+    let mut instances: Vec<Instance> = Vec::new();
+    let mut reached: Vec<Reach> = Vec::new();
+    for item in list.list() {
+        let Some(block) = item.block(KEYS) else { continue };
+        let (instance, reach) = instance(walk, &block, common);
+        if instances.iter().any(|first| first.name == instance.name) {
+            item.fatal(
+                format!("two instances are called {}", quoted(&instance.name)),
+                "give each a `name` of its own, or list a server once, as all its databases belong \
+                 to one instance",
+            );
+        } else if reach.as_ref().is_some_and(|reach| reached.contains(reach)) {
+            item.warn(
+                format!("{} is the same server as an instance above", quoted(&instance.name)),
+                "list a server once, as all its databases belong to one instance",
             );
         }
+        instances.push(instance);
+        reached.extend(reach);
     }
     instances
 }
@@ -76,10 +82,13 @@ pub(super) fn read(walk: &Walk<'_>, item: Option<Item<'_>>, common: &Common<'_>)
 /// The one instance that a flag or the environment names.
 pub(super) fn alone(walk: &Walk<'_>, server: environment::Server, common: &Common<'_>) -> Instance {
     let environment = PgEnvironment::capture(walk.lookup());
-    if let Some(Err(why)) = server.password.as_ref().map(SecretSource::read) {
-        split(walk, &Place::default(), &why);
+    for secret in [Some(&server.dsn), server.password.as_ref()].into_iter().flatten() {
+        if let Err(why) = secret.read() {
+            split(walk, &Place::default(), &why);
+        }
     }
-    let name = default_name(walk, &server.dsn, &Place::default(), &environment, common);
+    let reach = reach(walk, &server.dsn, &Place::default(), &environment);
+    let name = default_name(reach.as_ref(), common, "instance");
     Instance {
         cluster: common.cluster.unwrap_or(&name).to_owned(),
         name,
@@ -96,7 +105,7 @@ pub(super) fn alone(walk: &Walk<'_>, server: environment::Server, common: &Commo
     }
 }
 
-fn instance(walk: &Walk<'_>, block: &Block<'_>, common: &Common<'_>) -> Instance {
+fn instance(walk: &Walk<'_>, block: &Block<'_>, common: &Common<'_>) -> (Instance, Option<Reach>) {
     let environment = PgEnvironment::capture(walk.lookup());
     let kind = block.get("kind").and_then(|item| {
         let kinds = [("postgres", InstanceKind::Postgres), ("pgbouncer", InstanceKind::Pgbouncer)];
@@ -110,18 +119,22 @@ fn instance(walk: &Walk<'_>, block: &Block<'_>, common: &Common<'_>) -> Instance
         Some(kind)
     });
 
-    let dsn_place = block.get("dsn").or_else(|| block.get("dsn_file")).map(|item| item.place());
-    let dsn = block.secret("dsn").unwrap_or_else(|| SecretSource::Value(Secret::new("")));
+    let written = block.get("dsn").or_else(|| block.get("dsn_file"));
+    let dsn = block.secret("dsn");
     let password = block.secret("password");
-    if dsn_place.is_none() && environment.get("PGHOST").is_none() {
+    if written.is_none() && environment.get("PGHOST").is_none() {
         block.item.warn(
             "this instance has no `dsn`, so libpq's defaults hold",
             "add `dsn: postgresql://USER@HOST:PORT/DATABASE`",
         );
     }
-    let place = dsn_place.unwrap_or_else(|| block.item.place());
-    let default = default_name(walk, &dsn, &place, &environment, common);
-    let name = block.get("name").and_then(|item| item.name()).unwrap_or(default);
+    // One that is written but could not be read says nothing about the server.
+    let known = dsn.is_some() || written.is_none();
+    let place = written.map_or_else(|| block.item.place(), |item| item.place());
+    let dsn = dsn.unwrap_or_else(|| SecretSource::Value(Secret::new("")));
+    let reach = known.then(|| reach(walk, &dsn, &place, &environment)).flatten();
+    let name = block.get("name").and_then(|item| item.name());
+    let name = name.unwrap_or_else(|| default_name(reach.as_ref(), common, block.item.path()));
     let cluster = block.get("cluster").and_then(|item| item.name());
 
     let databases = block.get("databases").and_then(|item| item.block(DATABASE_KEYS));
@@ -135,7 +148,7 @@ fn instance(walk: &Walk<'_>, block: &Block<'_>, common: &Common<'_>) -> Instance
     });
     let packs = block.get("packs").and_then(|item| item.block(PACK_KEYS));
     let exclude_packs = packs.and_then(|block| block.get("exclude")).map(|item| item.patterns());
-    Instance {
+    let instance = Instance {
         cluster: cluster
             .or_else(|| common.cluster.map(str::to_owned))
             .unwrap_or_else(|| name.clone()),
@@ -150,28 +163,42 @@ fn instance(walk: &Walk<'_>, block: &Block<'_>, common: &Common<'_>) -> Instance
         storage: storage(block.get("storage")),
         backups: backups(block.get("backups")),
         place: block.item.place(),
-    }
+    };
+    (instance, reach)
 }
 
-/// `HOST:PORT`; on loopback and sockets the machine's own name says more than the address.
-fn default_name(
+/// Where an instance is, for its default name and for telling doubles.
+#[derive(PartialEq)]
+struct Reach {
+    host: String,
+    port: u16,
+    local: bool,
+}
+
+/// The first server of a DSN with its gaps filled; none where it cannot be understood, which is noted.
+fn reach(
     walk: &Walk<'_>,
     dsn: &SecretSource,
     place: &Place,
     environment: &PgEnvironment,
-    common: &Common<'_>,
-) -> String {
-    // One that cannot be read has been noted already.
-    let text = dsn.read().unwrap_or_else(|_| Secret::new(""));
-    match reach(text.expose(), environment) {
-        Ok((host, port, true)) if host.is_empty() || !common.host_name.is_empty() => {
-            format!("{}:{port}", common.host_name)
-        }
-        Ok((host, port, _)) => format!("{host}:{port}"),
-        Err(why) => {
-            split(walk, place, &why);
-            format!("{}:5432", common.host_name)
-        }
+) -> Option<Reach> {
+    // A file that cannot be read has been noted already.
+    let text = dsn.read().ok()?;
+    let info = ConnInfo::parse(text.expose())
+        .and_then(|info| info.fill(&|name| environment.get(name)))
+        .map_err(|why| split(walk, place, &why))
+        .ok()?;
+    let (host, port) = info.address();
+    Some(Reach { host, port, local: info.hosts.first().is_none_or(HostSpec::is_local) })
+}
+
+/// `HOST:PORT`; on loopback and sockets the machine's own name says more than the address. Where it
+/// is not known, `path` keeps apart what the user has to mend anyway.
+fn default_name(reach: Option<&Reach>, common: &Common<'_>, path: &str) -> String {
+    match reach {
+        Some(Reach { host, port, local: false }) => format!("{host}:{port}"),
+        Some(Reach { port, .. }) => format!("{}:{port}", common.host_name),
+        None => path.to_owned(),
     }
 }
 
@@ -179,11 +206,6 @@ fn default_name(
 fn split(walk: &Walk<'_>, place: &Place, sentence: &str) {
     let (what, remedy) = sentence.split_once("; ").unwrap_or((sentence, "mend it"));
     walk.fatal(place.clone(), what, remedy);
-}
-
-/// The first host, its port, and whether that is this machine.
-fn reach(_dsn: &str, _environment: &PgEnvironment) -> Result<(String, u16, bool), String> {
-    Ok((String::new(), 5432, true))
 }
 
 /// The block `storage`.

@@ -66,7 +66,7 @@ pub struct Input<'a> {
     pub file: Option<PathBuf>,
     pub flags: Flags,
     pub environment: Lookup<'a>,
-    /// The machine's name, for instances and logs that have no better one.
+    /// The machine's name ([`super::host_name`]), for instances and logs that have no better one.
     pub host_name: String,
 }
 

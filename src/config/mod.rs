@@ -21,7 +21,7 @@ mod settings;
 mod walk;
 pub mod yaml;
 
-pub use environment::{Lookup, PgEnvironment};
+pub use environment::{Lookup, PgEnvironment, host_name};
 pub use load::{Examined, Flags, Input, Loaded, examine, load};
 pub use logs::EVENT_KINDS;
 pub use packs::DIALECTS;
