@@ -19,6 +19,9 @@ mod sql;
 mod walk;
 mod yaml;
 
+#[cfg(test)]
+mod tests;
+
 pub use dialect::Dialect;
 pub use load::{Packs, builtin, builtin_names, excluded, load, load_builtin, load_path, parse};
 pub use query::{
