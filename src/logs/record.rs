@@ -260,6 +260,10 @@ pub struct Record {
     pub sqlstate: Option<SqlState>,
     /// Bytes of its text beyond the size cap: they were read, and are not kept.
     pub left_out: u64,
+    /// Once this record and all before it are delivered: where to begin reading again …
+    pub resume: u64,
+    /// … and where the first record begins that is then still to be sent.
+    pub next: u64,
     pub fields: Fields,
     line: String,
     parts: [Span; Part::ALL.len()],
@@ -273,6 +277,8 @@ impl Default for Record {
             severity: None,
             sqlstate: None,
             left_out: 0,
+            resume: 0,
+            next: 0,
             fields: Fields::default(),
             line: String::new(),
             parts: [ABSENT; Part::ALL.len()],

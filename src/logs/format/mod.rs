@@ -14,4 +14,5 @@ pub use reading::{Reading, Verbosity};
 
 pub(in crate::logs) use clock::Clock;
 pub(in crate::logs) use guess::known;
+pub(in crate::logs) use keyword::{foreign_position, is_unknown};
 pub(in crate::logs) use reading::verbose;

@@ -5,7 +5,7 @@
 use std::ops::Range;
 
 use super::keyword::{Keyword, keyword};
-use crate::logs::record::Part;
+use crate::logs::record::{Part, Severity};
 
 /// A field of the prefix, by its escape.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -153,6 +153,31 @@ impl Match {
     pub fn get<'l>(&self, line: &'l [u8], escape: Escape) -> Option<&'l [u8]> {
         line.get(self.range(escape)?)
     }
+
+    /// Whether the SQLSTATE, where there is one, can be of a record with this severity.
+    pub fn is_plausible(&self, line: &[u8]) -> bool {
+        match (self.keyword, self.get(line, Escape::SqlState)) {
+            (Keyword::Head(severity), Some(sqlstate)) => {
+                severity < Severity::Error || sqlstate != b"00000"
+            }
+            _ => true,
+        }
+    }
+
+    /// Whether another line repeats this one's prefix, as the lines of one record do: byte for byte,
+    /// but for `%l`, which counts, and `%t`, which is read anew.
+    pub fn same(&self, line: &[u8], other: &Self, other_line: &[u8]) -> bool {
+        let pieces = |found: &Self| {
+            let mut skip = [Escape::Time, Escape::LineNum].map(|escape| found.range(escape));
+            skip.sort_by_key(|range| range.as_ref().map_or(0, |range| range.start));
+            let [first, second] = skip.map(|range| range.unwrap_or(0..0));
+            [0..first.start, first.end..second.start, second.end..found.end]
+        };
+        pieces(self)
+            .into_iter()
+            .zip(pieces(other))
+            .all(|(mine, theirs)| line.get(mine) == other_line.get(theirs))
+    }
 }
 
 impl Prefix {
@@ -219,18 +244,43 @@ impl Prefix {
 
     /// The left-most way to read a prefix and a keyword at the start of the line.
     pub fn matches(&self, line: &[u8]) -> Option<Match> {
-        let mut best: Option<Match> = None;
+        let mut first = None;
         self.each(line, &mut |found| {
-            if best.as_ref().is_none_or(|b| found.end < b.end) {
-                best = Some(found.clone());
-            }
+            first = Some(found.clone());
+            false
         });
-        best
+        first
     }
 
-    /// Every way to read the line: more than one where a client chose a name that looks like the
-    /// rest of the prefix.
-    pub fn each(&self, line: &[u8], found: &mut dyn FnMut(&Match)) {
+    /// Every way to read the line.
+    pub fn all(&self, line: &[u8]) -> Vec<Match> {
+        let mut all = Vec::new();
+        self.each(line, &mut |found| {
+            all.push(found.clone());
+            true
+        });
+        all
+    }
+
+    /// Every way to read a line of which one is known; empty where that is the only one. There are
+    /// more where a client chose a name that looks like the rest of the prefix.
+    pub fn rivals(&self, line: &[u8], found: &Match) -> Vec<Match> {
+        let names = self
+            .pieces
+            .iter()
+            .any(|piece| matches!(piece, Piece::Field { escape, .. } if escape.is_free()));
+        let near = &line[found.text..line.len().min(found.text + 2 * MAX_FREE)];
+        if !names || memchr::memmem::find(near, b":  ").is_none() {
+            return Vec::new();
+        }
+        let mut all = self.all(line);
+        // One end of the prefix may be reached by several splits of its names; the first stands.
+        all.dedup_by_key(|found| found.end);
+        if all.len() > 1 { all } else { Vec::new() }
+    }
+
+    /// `found` says whether to go on.
+    fn each(&self, line: &[u8], found: &mut dyn FnMut(&Match) -> bool) {
         let mut run = Run {
             line,
             steps: MAX_STEPS,
@@ -244,7 +294,6 @@ impl Prefix {
         };
         if let Some(stop) = self.stop {
             run.pieces(&self.pieces[..stop], 0);
-            run.at.fields = [(0, 0); Escape::COUNT];
         }
         run.pieces(&self.pieces, 0);
     }
@@ -260,7 +309,7 @@ struct Run<'a> {
     line: &'a [u8],
     steps: u32,
     at: Match,
-    found: &'a mut dyn FnMut(&Match),
+    found: &'a mut dyn FnMut(&Match) -> bool,
 }
 
 impl Run<'_> {
@@ -274,7 +323,9 @@ impl Run<'_> {
                 self.at.end = at;
                 self.at.keyword = keyword;
                 self.at.text = at + length;
-                (self.found)(&self.at);
+                if !(self.found)(&self.at) {
+                    self.steps = 0;
+                }
             }
             return;
         };

@@ -1,0 +1,181 @@
+use super::*;
+use crate::logs::record::Key;
+
+/// Feeds a text line by line and takes what is ready after each.
+fn feed(assembler: &mut Assembler, text: &str, from: u64, now: Instant) -> Vec<Record> {
+    let mut at = from;
+    let mut records = Vec::new();
+    for line in text.split_inclusive('\n') {
+        let end = at + line.len() as u64;
+        assembler.line(line.trim_end_matches('\n').as_bytes(), at..end, now);
+        at = end;
+        records.extend(std::iter::from_fn(|| assembler.ready()));
+    }
+    records
+}
+
+fn read(prefix: &str, text: &str) -> (Vec<Record>, Counts) {
+    let mut assembler = Assembler::new(Reading::new(Some(prefix), Some("UTC"), Some("default")));
+    let mut records = feed(&mut assembler, text, 0, Instant::now());
+    assembler.finish();
+    records.extend(std::iter::from_fn(|| assembler.ready()));
+    (records, assembler.counts())
+}
+
+fn lines(records: &[Record]) -> Vec<&str> {
+    records.iter().map(Record::line).collect()
+}
+
+const SAMPLE: &str = "\
+2026-03-04 09:15:01.207 UTC [4411] app@shop/web-7 ERROR:  duplicate key value violates unique constraint \"orders_pkey\"
+2026-03-04 09:15:01.655 UTC [77] LOG:  checkpoint starting: time
+2026-03-04 09:15:01.207 UTC [4411] app@shop/web-7 DETAIL:  Key (id)=(90210) already exists.
+2026-03-04 09:15:01.207 UTC [4411] app@shop/web-7 STATEMENT:  INSERT INTO orders
+\t  (id, total)
+\tVALUES ($1, $2)
+cp: cannot stat 'x'
+";
+
+#[test]
+fn parts_join_by_process_while_another_writes() {
+    let (records, counts) = read("%m [%p] %q%u@%d/%a ", SAMPLE);
+    assert_eq!(
+        lines(&records),
+        [
+            "ERROR:  duplicate key value violates unique constraint \"orders_pkey\"\n\
+             DETAIL:  Key (id)=(90210) already exists.\n\
+             STATEMENT:  INSERT INTO orders\n  (id, total)\nVALUES ($1, $2)",
+            "LOG:  checkpoint starting: time",
+            "cp: cannot stat 'x'",
+        ]
+    );
+    assert_eq!(records[0].field(Key::User), Some("app"));
+    assert_eq!(records[0].field(Key::Dbname), Some("shop"));
+    assert_eq!(records[0].field(Key::ApplicationName), Some("web-7"));
+    assert_eq!(records[0].field(Key::Pid), Some("4411"));
+    assert_eq!(records[0].time, Some(1_772_615_701_207_000_000));
+    assert_eq!(records[0].part(Part::Statement).map(str::len), Some(48));
+    assert!(records[2].is_plain());
+    assert_eq!(counts, Counts { plain: 1, ..Counts::default() });
+}
+
+/// Whatever record was sent last: a reading from its `resume` gives the records that followed, and
+/// no others.
+#[test]
+fn a_reading_resumes_behind_every_record() {
+    let reading = Reading::new(Some("%m [%p] %q%u@%d/%a "), Some("UTC"), None);
+    let text = SAMPLE.repeat(3);
+    let mut whole = Assembler::new(reading.clone());
+    let mut all = feed(&mut whole, &text, 0, Instant::now());
+    whole.finish();
+    all.extend(std::iter::from_fn(|| whole.ready()));
+    assert_eq!(all.len(), 9);
+    assert_eq!(all[0].resume, 0, "the DETAIL behind the checkpoint's start is of the first record");
+    for (sent, record) in all.iter().enumerate() {
+        let mut again = Assembler::new(reading.clone());
+        again.resume(record.next);
+        let from = record.resume;
+        let mut rest = feed(&mut again, &text[from as usize..], from, Instant::now());
+        again.finish();
+        rest.extend(std::iter::from_fn(|| again.ready()));
+        assert_eq!(lines(&rest), lines(&all[sent + 1..]), "after record {sent}");
+    }
+}
+
+#[test]
+fn the_clock_decides_only_when_asked_and_can_be_played_back() {
+    let reading = Reading::new(Some("%m [%p] %q%u@%d/%a "), Some("UTC"), None);
+    let (head, rest) = SAMPLE
+        .split_at(SAMPLE.find("2026-03-04 09:15:01.207 UTC [4411] app@shop/web-7 DETAIL").unwrap());
+    let start = Instant::now();
+    let mut live = Assembler::new(reading.clone());
+    assert_eq!(feed(&mut live, head, 0, start), []);
+    assert_eq!(live.idle(start + Duration::from_millis(299)), None);
+    let stop = live.idle(start + IDLE).unwrap();
+    let mut seen: Vec<_> = std::iter::from_fn(|| live.ready()).collect();
+    assert_eq!(seen.len(), 2, "both rested");
+    seen.extend(feed(&mut live, rest, head.len() as u64, start + IDLE));
+    live.finish();
+    seen.extend(std::iter::from_fn(|| live.ready()));
+    assert_eq!(live.counts().late, 1);
+    assert!(seen[2].is_late());
+    assert_eq!(seen[2].message(), "");
+
+    let mut again = Assembler::new(reading);
+    again.replay([stop]);
+    let mut same = feed(&mut again, SAMPLE, 0, start);
+    again.finish();
+    same.extend(std::iter::from_fn(|| again.ready()));
+    assert_eq!(same, seen);
+}
+
+#[test]
+fn a_client_cannot_forge_a_severity() {
+    let text = "\
+2026-03-04 09:15:01.207 UTC [4411] app=LOG:  fine] ERROR:  division by zero
+2026-03-04 09:15:01.207 UTC [4411] app=LOG:  fine] STATEMENT:  SELECT 1/0;
+\t-- end
+";
+    let (records, counts) = read("%m [%p] app=%a] ", text);
+    assert_eq!(lines(&records), ["ERROR:  division by zero\nSTATEMENT:  SELECT 1/0;\n-- end"]);
+    assert_eq!(records[0].field(Key::ApplicationName), Some("LOG:  fine"));
+    assert_eq!(records[0].severity, Some(Severity::Error));
+    assert_eq!(counts.late, 0);
+
+    let text = "2026-03-04 09:15:01.207 UTC [4411] app=x] ERROR:  fake] LOG:  hello\n";
+    let (records, counts) = read("%m [%p] app=%a] ", text);
+    assert_eq!(lines(&records), ["ERROR:  fake] LOG:  hello"], "nothing settles it: the left-most");
+    assert_eq!(counts.ambiguous, 1);
+}
+
+#[test]
+fn a_torn_line_is_taken_apart_and_mended() {
+    let long = "x".repeat(5000);
+    let text = format!(
+        "2026-03-04 09:15:01.207 UTC [1] LOG:  statement: SELECT '{long}2026-03-04 09:15:01.300 UTC [2] ERROR:  boom\n\
+         2026-03-04 09:15:01.300 UTC [2] STATEMENT:  SELECT 1\n\
+         rest'\n\t, 2\n\
+         2026-03-04 09:15:01.207 UTC [1] STATEMENT:  odd\n"
+    );
+    let (records, counts) = read("%m [%p] ", &text);
+    let first = format!("LOG:  statement: SELECT '{long}rest'\n, 2\nSTATEMENT:  odd");
+    assert_eq!(lines(&records), [first.as_str(), "ERROR:  boom\nSTATEMENT:  SELECT 1"]);
+    assert_eq!(counts, Counts { torn: 1, ..Counts::default() });
+}
+
+#[test]
+fn other_languages_become_english() {
+    let text = "\
+2026-03-04 10:15:01.207 CET [7] FEHLER:  Relation »x« existiert nicht bei Zeichen 15
+2026-03-04 10:15:01.207 CET [7] TIPP:  Prüfen.
+2026-03-04 10:15:01.207 CET [7] ANWEISUNG:  SELECT * FROM x
+";
+    let mut assembler = Assembler::new(Reading::new(Some("%m [%p] "), Some("Europe/Berlin"), None));
+    let mut records = feed(&mut assembler, text, 0, Instant::now());
+    assembler.finish();
+    records.extend(std::iter::from_fn(|| assembler.ready()));
+    assert_eq!(
+        lines(&records),
+        [
+            "ERROR:  Relation »x« existiert nicht at character 15\nHINT:  Prüfen.\nSTATEMENT:  SELECT * FROM x"
+        ]
+    );
+    assert_eq!(records[0].part(Part::Hint), Some("Prüfen."));
+    assert_eq!(records[0].time, Some(1_772_615_701_207_000_000));
+}
+
+#[test]
+fn a_record_is_cut_at_its_cap_and_keeps_swallowing_its_lines() {
+    let long = format!("\t{}\n", "y".repeat(99_999));
+    let text = format!(
+        "2026-03-04 09:15:01.207 UTC [1] LOG:  plan:\n{long}{long}\
+         2026-03-04 09:15:01.207 UTC [1] STATEMENT:  SELECT 1\n\
+         2026-03-04 09:15:02.207 UTC [1] LOG:  next\n"
+    );
+    let (records, counts) = read("%m [%p] ", &text);
+    assert_eq!(records.len(), 2);
+    assert_eq!(records[0].line().len(), open::RECORD_BYTES);
+    assert!(records[0].left_out > 68_000);
+    assert_eq!(records[0].part(Part::Statement), None);
+    assert_eq!(counts.cut, 1);
+}
