@@ -1,3 +1,5 @@
+//! The assembler over small logs written by hand.
+
 use super::*;
 use crate::logs::record::Key;
 
