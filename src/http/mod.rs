@@ -12,6 +12,8 @@ mod server;
 mod sd;
 mod page;
 mod status;
+mod tls;
+pub mod web_config;
 
 pub use server::{OpenError, Opened, open, serve};
 pub use status::{

@@ -13,10 +13,10 @@ use tokio::sync::Semaphore;
 
 use super::guard::{self, Guard, Turned};
 use super::routes::{self, Endpoint};
-use super::{House, page, sd};
+use super::{CertificateRow, House, page, sd};
 use crate::config::{Http, Problem};
 use crate::exposition::{self, Choice, Page, negotiate};
-use crate::metric::Family;
+use crate::metric::{Family, Kind, Labels};
 use crate::net::serve::{self as net, Bound, Limits};
 use crate::task::Group;
 use crate::telemetry::Telemetry;
@@ -68,7 +68,7 @@ pub fn serve(
 ) -> Result<(), String> {
     let Opened { listeners, guard, limits } = opened;
     let listening = listeners.first().map(|bound| bound.address.to_string()).unwrap_or_default();
-    let guard = guard.watched(telemetry, group);
+    guard.watch(telemetry, group);
     let door = Door {
         house,
         guard,
@@ -111,7 +111,7 @@ type Answer = Response<Full<Bytes>>;
 
 impl net::Service for Door {
     fn tls(&self) -> Option<Arc<rustls::ServerConfig>> {
-        self.guard.current().tls.clone()
+        self.guard.current().config.tls.clone()
     }
 
     async fn answer(&self, request: Request<()>) -> Answer {
@@ -120,7 +120,7 @@ impl net::Service for Door {
         let headers = answer.headers_mut();
         headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
         headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-        for (name, value) in &self.guard.current().headers {
+        for (name, value) in &self.guard.current().config.headers {
             headers.insert(name, value.clone());
         }
         let handler = endpoint.map_or("none", Endpoint::handler);
@@ -186,6 +186,7 @@ impl Door {
         };
         if instance.is_none() {
             families.extend(self.telemetry.families());
+            families.extend(self.certificate());
         }
         let accept = list(headers, &header::ACCEPT);
         let choice = negotiate(Some(&accept), Some(&list(headers, &header::ACCEPT_ENCODING)));
@@ -211,8 +212,17 @@ impl Door {
         tokio::task::spawn_blocking(move || exposition::render(&families, choice)).await.ok()
     }
 
+    /// When the door's own certificate ends.
+    fn certificate(&self) -> Option<Arc<Family>> {
+        let end = self.guard.current().config.certificate_expires?;
+        let end = end.duration_since(SystemTime::UNIX_EPOCH).ok()?.as_secs_f64();
+        let help = "When a certificate ends that the agent has seen or shows.";
+        let family = Family::new("pgvigil_certificate_expiry_timestamp_seconds", help, Kind::Gauge);
+        Some(Arc::new(family.with(Labels::new([("use", "http")]), end)))
+    }
+
     fn discovery(&self, headers: &HeaderMap) -> Answer {
-        let tls = self.guard.current().tls.is_some();
+        let tls = self.guard.current().config.tls.is_some();
         let address = sd::address(word(headers, header::HOST.as_str()), &self.listening, tls);
         let json = sd::json(&self.house.targets(), &address, tls);
         answer(StatusCode::OK, "application/json", json)
@@ -220,7 +230,15 @@ impl Door {
 
     fn status(&self) -> Answer {
         let about = page::About { started: self.started, now: SystemTime::now() };
-        let html = page::html(&self.house.status(), &about);
+        let mut status = self.house.status();
+        status.certificates.extend(self.guard.current().config.certificate_expires.map(
+            |expires| CertificateRow {
+                of: "this page".to_owned(),
+                usage: "server".to_owned(),
+                expires,
+            },
+        ));
+        let html = page::html(&status, &about);
         let answer = answer(StatusCode::OK, "text/html; charset=utf-8", html);
         // The page holds its own style and nothing else, so nothing else is let in.
         let policy = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; \
