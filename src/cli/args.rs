@@ -8,88 +8,24 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 
+use super::help;
 use crate::config;
 use crate::logs::Severity;
 use crate::postgres::password_in_argument;
-
-const ABOUT: &str =
-    "Watches PostgreSQL: metrics for Prometheus, and the server's log for Grafana Loki";
-
-const LONG_ABOUT: &str = "\
-Watches PostgreSQL. One agent answers Prometheus with what SQL query packs measure, and carries the
-server's log to Grafana Loki, keeping every record for as long as you ask.
-
-It needs a role that is a member of pg_monitor, and nothing else on the server.";
-
-const AFTER: &str = "\
-Examples:
-  DATA_SOURCE_NAME=postgresql://pgvigil@db1/postgres pgvigil run
-  pgvigil run --config /etc/pgvigil/pgvigil.yaml
-  pgvigil run --logs '/var/log/postgresql/*.log' --loki http://loki:3100
-  pgvigil check --config /etc/pgvigil/pgvigil.yaml
-
-Exit codes:
-  0   done
-  64  wrong use of the command line
-  69  something that is needed does not answer
-  70  a fault of the program
-  78  the configuration can't be run with
-
-Passwords never stand on the command line, where every user of the machine could read them: use
-password_file, a password file (PGPASSFILE), or the environment.";
-
-const RUN_AFTER: &str = "\
-Without --config, one instance is watched:
-  DATA_SOURCE_NAME                        a connection string, as a URI or as keyword=value pairs
-  DATA_SOURCE_URI, DATA_SOURCE_USER, DATA_SOURCE_PASS
-                                          HOST:PORT/DATABASE?OPTIONS, the role, its password
-  DATA_SOURCE_…_FILE                      the same, each from a file
-  PGHOST, PGPORT, PGUSER, PGPASSFILE …    libpq's variables, where none of the above is set
-With --config, libpq's variables only fill what a `dsn` leaves open.
-
-Other environment variables (a flag outranks them, they outrank the file):
-  PGVIGIL_CONFIG, PGVIGIL_LISTEN, PGVIGIL_LOGS, PGVIGIL_LOKI, PGVIGIL_STATE_DIRECTORY, PGVIGIL_LOG
-  STATE_DIRECTORY                         the default of --state-directory; systemd sets it
-
-Signals: TERM and INT stop the agent in good order, HUP reads the configuration again.";
-
-const CHECK_AFTER: &str = "\
-Every problem is one line on stdout, FILE:LINE:COLUMN: what is wrong; what to do
-
-Exits 0 when nothing fatal is found, 78 when the configuration can't be run with, 69 when it can but
-something that it needs does not answer.";
-
-const QUERY_AFTER: &str = "\
-Examples:
-  pgvigil query pg_locks --dsn 'host=/var/run/postgresql user=postgres'
-  pgvigil query ./my-queries.yaml --config /etc/pgvigil/pgvigil.yaml --instance shop-1
-
-The exposition is on stdout, all else on stderr. Exits 0 when the server answered and the files
-loaded, even where queries failed; with --strict, 69 when one failed.";
-
-const PARSE_AFTER: &str = "\
-Example:
-  pgvigil logs parse --line-prefix '%m [%p] %q%u@%d ' /var/log/postgresql/postgresql-17-main.log";
-
-const CAT_AFTER: &str = "\
-Examples:
-  pgvigil logs cat --since 1h --severity error
-  pgvigil logs cat --config /etc/pgvigil/pgvigil.yaml --route developer --database shop";
 
 /// The whole command line.
 #[derive(Debug, Parser)]
 #[command(
     name = "pgvigil",
     version,
-    about = ABOUT,
-    long_about = LONG_ABOUT,
-    after_help = AFTER,
+    about = help::ABOUT,
+    long_about = help::LONG_ABOUT,
+    after_help = help::AFTER,
     disable_help_subcommand = true
 )]
 pub struct Args {
-    /// What the agent says about itself on stderr: error, warn, info, debug, trace, or a filter such as
-    /// `info,pgvigil::logs=debug` [env: PGVIGIL_LOG] [default: info]
-    #[arg(long, global = true, value_name = "LEVEL")]
+    /// How much is said on stderr: error, warn, info, debug, trace [env: PGVIGIL_LOG] [default: info]
+    #[arg(long, global = true, value_name = "LEVEL", display_order = 100)]
     pub log_level: Option<String>,
 
     #[command(subcommand)]
@@ -111,7 +47,7 @@ pub enum Command {
 
 /// `pgvigil run`.
 #[derive(Debug, Default, clap::Args)]
-#[command(after_help = RUN_AFTER)]
+#[command(after_help = help::RUN_AFTER)]
 pub struct Run {
     /// The configuration, a YAML file [env: PGVIGIL_CONFIG]
     #[arg(long, short, value_name = "FILE")]
@@ -138,7 +74,7 @@ pub struct Run {
 
 /// `pgvigil check`.
 #[derive(Debug, Default, clap::Args)]
-#[command(after_help = CHECK_AFTER)]
+#[command(after_help = help::CHECK_AFTER)]
 pub struct Check {
     /// The configuration, a YAML file [env: PGVIGIL_CONFIG]
     #[arg(long, short, value_name = "FILE")]
@@ -164,7 +100,7 @@ pub enum CheckFormat {
 
 /// `pgvigil query`.
 #[derive(Debug, Default, clap::Args)]
-#[command(after_help = QUERY_AFTER)]
+#[command(after_help = help::QUERY_AFTER)]
 pub struct Query {
     /// A built-in pack's name, a file, or a directory of YAML files
     #[arg(value_name = "PACK", required = true)]
@@ -201,7 +137,7 @@ pub enum Logs {
 
 /// `pgvigil logs parse`.
 #[derive(Debug, Default, clap::Args)]
-#[command(after_help = PARSE_AFTER)]
+#[command(after_help = help::PARSE_AFTER)]
 pub struct Parse {
     /// Log files; - is standard input
     #[arg(value_name = "FILE", required = true)]
@@ -222,7 +158,7 @@ pub struct Parse {
 
 /// `pgvigil logs cat`.
 #[derive(Debug, Default, clap::Args)]
-#[command(after_help = CAT_AFTER)]
+#[command(after_help = help::CAT_AFTER)]
 pub struct Cat {
     /// The configuration, a YAML file [env: PGVIGIL_CONFIG]
     #[arg(long, short, value_name = "FILE")]
@@ -240,7 +176,7 @@ pub struct Cat {
     #[arg(long, value_name = "TIME", value_parser = when)]
     pub until: Option<When>,
 
-    /// At least this severe: debug, log, info, notice, warning, error, fatal, panic
+    /// At least this severe
     #[arg(long, value_name = "SEVERITY", ignore_case = true, value_parser = severity())]
     pub severity: Option<Severity>,
 
@@ -348,7 +284,7 @@ pub fn parse(
     // Before clap sees them: its messages quote what they do not understand.
     if password_among(&arguments) {
         let message = "a password stands on the command line, where every user of this machine can \
-                       read it; use PGPASSFILE, PGPASSWORD, or password_file in a configuration\n";
+                       read it; use PGPASSFILE, PGPASSWORD, or password_file in a configuration";
         return Err(Refusal(Args::command().error(ErrorKind::ValueValidation, message)));
     }
     let mut args = Args::try_parse_from(arguments).map_err(Refusal)?;

@@ -1,6 +1,7 @@
 //! The handle: arguments in, exit code out.
 
 pub mod args;
+mod help;
 
 pub fn main() -> std::process::ExitCode {
     std::process::ExitCode::SUCCESS

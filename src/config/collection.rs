@@ -28,11 +28,13 @@ pub(super) fn read(item: Option<Item<'_>>) -> Collection {
                 *value = wanted;
             }
             let here = item.as_ref().unwrap_or(&intervals.item);
-            if *value < SHORTEST {
+            let short = *value < SHORTEST;
+            if short {
                 let what = format!("{} is shorter than a second", quoted(here.path()));
                 here.fatal(what, "write 1s or more");
             }
-            if let Some((name, shorter)) = before.filter(|(_, shorter)| *shorter > *value) {
+            if let Some((name, shorter)) = before.filter(|(_, shorter)| *shorter > *value && !short)
+            {
                 here.warn(
                     format!("{key} ({value:?}) is more frequent than {name} ({shorter:?})"),
                     "let them grow in the order fast, medium, slow, hourly",

@@ -7,6 +7,7 @@
 
 use std::net::SocketAddr;
 
+use super::problem::why;
 use super::walk::{Item, Walk, quoted};
 use super::{Http, Place};
 
@@ -52,7 +53,7 @@ pub(super) fn read(walk: &Walk<'_>, item: Option<Item<'_>>, flags: &[String]) ->
     let web_config_file = web_config.and_then(|item| {
         let path = item.file()?;
         if let Err(e) = std::fs::File::open(&path) {
-            let what = format!("cannot read {} ({})", path.display(), e.kind());
+            let what = format!("cannot read {} ({})", path.display(), why(&e));
             item.fatal(what, "write it in exporter-toolkit's format, or remove the key");
         }
         Some(path)
@@ -67,7 +68,7 @@ fn address(text: &str) -> Result<SocketAddr, String> {
         Some(("localhost", port)) => format!("127.0.0.1:{port}"),
         _ => text.to_owned(),
     };
-    full.parse().map_err(|_| "is no address and port".to_owned())
+    full.parse().map_err(|_| "is no IP address and port".to_owned())
 }
 
 #[cfg(test)]

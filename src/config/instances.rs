@@ -122,7 +122,7 @@ fn instance(walk: &Walk<'_>, block: &Block<'_>, common: &Common<'_>) -> (Instanc
     let written = block.get("dsn").or_else(|| block.get("dsn_file"));
     let dsn = block.secret("dsn");
     let password = block.secret("password");
-    if written.is_none() && environment.get("PGHOST").is_none() {
+    if written.is_none() && block.is_known() && environment.get("PGHOST").is_none() {
         block.item.warn(
             "this instance has no `dsn`, so libpq's defaults hold",
             "add `dsn: postgresql://USER@HOST:PORT/DATABASE`",
@@ -222,7 +222,7 @@ fn storage(item: Option<Item<'_>>) -> Storage {
         let volume = item.block(VOLUME_KEYS)?;
         let path = volume.get("path").and_then(|item| item.file());
         let size = volume.get("size").and_then(|item| item.byte_size());
-        if path.is_none() && size.is_none() {
+        if volume.is_known() && volume.get("path").or_else(|| volume.get("size")).is_none() {
             let what = format!("{} says nothing", quoted(item.path()));
             item.fatal(what, "add `path`, `size` or both");
         }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::walk::{Item, Walk, quoted};
-use super::{LokiTarget, Settings};
+use super::{Destination, LokiTarget, Settings};
 use crate::metric::is_label_name;
 
 /// Names that somebody else writes: Prometheus on each target, a histogram on its buckets, Loki and
@@ -88,7 +88,10 @@ pub(super) fn read(item: Option<Item<'_>>, identity: &Identity) -> BTreeMap<Stri
 
 /// Whether every stream stays within the number of labels that Loki takes.
 pub(super) fn count(walk: &Walk<'_>, settings: &Settings) {
-    let Some(logs) = &settings.logs else { return };
+    let Some(logs) = settings.logs.as_ref().filter(|logs| logs.destination == Destination::Loki)
+    else {
+        return;
+    };
     for source in &logs.sources {
         let mut names: Vec<&String> = source.labels.keys().collect();
         names.extend(logs.loki.iter().flat_map(|LokiTarget { labels, .. }| labels.keys()));

@@ -7,7 +7,8 @@ use super::instances::{self, Common};
 use super::walk::{Item, Walk};
 use super::yaml::{Fault, Node, Position, Value};
 use super::{
-    Place, Problem, SecretSource, Settings, collection, http, labels, logs, loki, packs, yaml,
+    Place, Problem, SecretSource, Settings, collection, http, labels, logs, loki, packs, routes,
+    yaml,
 };
 use crate::secret::Secret;
 
@@ -34,7 +35,7 @@ const BLOCKS: [(&str, &[&str]); 12] = [
     ("logs.sources[]", logs::SOURCE_KEYS),
     ("logs.loki", loki::KEYS),
     ("logs.loki.basic_auth", loki::BASIC_KEYS),
-    ("logs.routes[]", logs::ROUTE_KEYS),
+    ("logs.routes[]", routes::KEYS),
     ("logs.store", logs::STORE_KEYS),
     ("instances[]", instances::KEYS),
 ];
@@ -101,22 +102,18 @@ pub fn load(input: &Input<'_>) -> Result<Loaded, Vec<Problem>> {
 pub fn examine(input: &Input<'_>) -> Examined {
     let walk = Walk::new(input.file.as_deref(), input.environment);
     let nothing = Node { at: Position::default(), value: Value::Null };
-    let (root, readable) = match input.file.as_deref().map(|file| read(&walk, file)) {
-        Some(Ok(root)) => (root.unwrap_or(nothing), true),
-        // One sentence about the file is enough.
-        Some(Err(())) => (nothing, false),
-        None => (nothing, true),
-    };
+    let root = input.file.as_deref().and_then(|file| read(&walk, file)).unwrap_or(nothing);
     let settings = settings(&walk, &root, input);
-    if readable && settings.instances.is_empty() && settings.logs.is_none() {
+    // Where something is wrong, the instance may be lost for that: one sentence is enough.
+    if !walk.is_fatal() && settings.instances.is_empty() && settings.logs.is_none() {
         idle(&walk, input);
     }
     Examined { settings, problems: walk.finish() }
 }
 
-fn read(walk: &Walk<'_>, file: &Path) -> Result<Option<Node>, ()> {
+fn read(walk: &Walk<'_>, file: &Path) -> Option<Node> {
     let note = |fault: Fault| walk.fatal(walk.place(fault.at), fault.what, fault.remedy);
-    let parsed = yaml::read(file).map_err(note)?;
+    let parsed = yaml::read(file).map_err(note).ok()?;
     parsed.faults.into_iter().for_each(note);
     let mut documents = parsed.documents.into_iter();
     let root = documents.next();
@@ -124,7 +121,7 @@ fn read(walk: &Walk<'_>, file: &Path) -> Result<Option<Node>, ()> {
         let what = "a second document begins here, which would be ignored";
         walk.fatal(walk.place(second.at), what, "write one document, without ---");
     }
-    Ok(root)
+    root
 }
 
 fn settings(walk: &Walk<'_>, root: &Node, input: &Input<'_>) -> Settings {

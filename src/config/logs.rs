@@ -19,8 +19,8 @@ use super::labels::Identity;
 use super::load::Flags;
 use super::walk::{Block, Item, Walk, quoted};
 use super::{
-    Destination, Instance, LogFormat, LogInput, LogSource, Logs, Place, Redaction, Route, Start,
-    Store, loki, scalar,
+    Destination, Instance, LogFormat, LogInput, LogSource, Logs, Place, Start, Store, loki, routes,
+    scalar,
 };
 
 pub(super) const KEYS: &[&str] = &["sources", "routes", "loki", "destination", "store"];
@@ -37,28 +37,7 @@ pub(super) const SOURCE_KEYS: &[&str] = &[
     "time_zone",
     "start",
 ];
-pub(super) const ROUTE_KEYS: &[&str] =
-    &["name", "redact", "tenant", "keep", "databases", "exclude_events"];
 pub(super) const STORE_KEYS: &[&str] = &["max_bytes", "keep"];
-
-/// The kinds of events that a record can be (design: "Names of outcomes").
-pub const EVENT_KINDS: [&str; 15] = [
-    "deadlock",
-    "lock_wait",
-    "cancel",
-    "terminate",
-    "authentication",
-    "connection",
-    "checkpoint",
-    "autovacuum",
-    "temp_file",
-    "duration",
-    "crash",
-    "archive",
-    "replication",
-    "corruption",
-    "resource",
-];
 
 /// Loki's own lower bound of a period.
 const SHORTEST_KEEP: Duration = Duration::from_secs(86400);
@@ -99,7 +78,8 @@ pub(super) fn read(walk: &Walk<'_>, item: Option<Item<'_>>, around: &Around<'_>)
     }
 
     let loki = loki::read(walk, get("loki"), around);
-    let (routes, routes_places) = get("routes").map(|item| routes(walk, &item)).unwrap_or_default();
+    let (routes, routes_places) =
+        get("routes").map(|item| routes::read(walk, &item)).unwrap_or_default();
     let chosen = get("destination").and_then(|item| {
         let words = [("loki", Destination::Loki), ("local", Destination::Local)];
         let chosen = item.choice(&words)?;
@@ -126,7 +106,10 @@ pub(super) fn read(walk: &Walk<'_>, item: Option<Item<'_>>, around: &Around<'_>)
     }
     let store = get("store").map(store).unwrap_or_default();
     if sources.is_empty() {
-        if block.is_some() || around.flags.loki.is_some() {
+        // Where some are written, what is wrong with them has been said.
+        let said =
+            get("sources").is_some() || block.as_ref().is_some_and(|block| !block.is_known());
+        if !said && (block.is_some() || around.flags.loki.is_some()) {
             walk.warn(
                 place,
                 "no log source is set, so no log is read",
@@ -135,20 +118,8 @@ pub(super) fn read(walk: &Walk<'_>, item: Option<Item<'_>>, around: &Around<'_>)
         }
         return None;
     }
-    let routes = if routes.is_empty() { vec![everything()] } else { routes };
+    let routes = if routes.is_empty() { vec![routes::everything()] } else { routes };
     Some(Logs { sources, routes, loki, destination, store })
-}
-
-/// The route that is there when none is written.
-fn everything() -> Route {
-    Route {
-        name: "admin".to_owned(),
-        redact: Redaction::Credentials,
-        tenant: None,
-        keep: None,
-        databases: Vec::new(),
-        exclude_events: Vec::new(),
-    }
 }
 
 fn sources(list: &Item<'_>, around: &Around<'_>) -> Vec<LogSource> {
@@ -177,7 +148,11 @@ fn source(block: &Block<'_>, around: &Around<'_>) -> Option<LogSource> {
             }
             found
         }
-        None => only(around.instances),
+        // One that is called like an instance is meant for it.
+        None => name
+            .as_ref()
+            .and_then(|name| around.instances.iter().position(|instance| instance.name == *name))
+            .or_else(|| only(around.instances)),
     };
     let server = named.map(|(server, _)| server);
     let cluster = block.get("cluster").and_then(|item| item.name());
@@ -239,7 +214,7 @@ fn input(block: &Block<'_>) -> Option<LogInput> {
         );
     }
     let kinds = usize::from(stdin.is_some()) + usize::from(files.is_some()) + others.len();
-    if kinds != 1 {
+    if kinds > 1 || kinds == 0 && block.is_known() {
         let what = if kinds == 0 {
             "a log source says not what to read"
         } else {
@@ -345,62 +320,6 @@ fn identify(
     let mut labels = around.labels.clone();
     labels.extend(instance.into_iter().flat_map(|instance| instance.labels.clone()));
     Named { name: name.unwrap_or_else(|| server.clone()), server, cluster, labels }
-}
-
-fn routes(walk: &Walk<'_>, list: &Item<'_>) -> (Vec<Route>, Vec<Place>) {
-    if list.is_map() {
-        list.fatal("`routes` is a list", "begin each route with a dash, `- name: …`");
-        return Default::default();
-    }
-    let (mut routes, mut places): (Vec<Route>, Vec<Place>) = Default::default();
-    for item in list.list() {
-        let Some(route) = item.block(ROUTE_KEYS).and_then(|block| route(&block)) else { continue };
-        if routes.iter().any(|first| first.name == route.name) {
-            let what = format!("two routes are called {}", quoted(&route.name));
-            walk.fatal(item.place(), what, "give each a `name` of its own");
-        }
-        routes.push(route);
-        places.push(item.place());
-    }
-    (routes, places)
-}
-
-fn route(block: &Block<'_>) -> Option<Route> {
-    let levels = [("credentials", Redaction::Credentials), ("literals", Redaction::Literals)];
-    let redact = block.get("redact").and_then(|item| item.choice(&levels));
-    let tenant = block.get("tenant").and_then(|item| {
-        item.parsed("write a Loki tenant's name", |text| {
-            // Loki's own rule (its `tenant` package), and `|` joins tenants in queries.
-            let letter = |c: u8| c.is_ascii_alphanumeric() || b"!-_.*'()".contains(&c);
-            if text.is_empty()
-                || text.len() > 150
-                || !text.bytes().all(letter)
-                || text == "."
-                || text == ".."
-            {
-                return Err("is no tenant name that Loki takes".to_owned());
-            }
-            Ok(text.to_owned())
-        })
-    });
-    let keep =
-        block.get("keep").and_then(|item| item.duration().filter(|keep| positive(&item, *keep)));
-    let kinds = EVENT_KINDS.map(|kind| (kind, kind));
-    let exclude_events = block.get("exclude_events").map(|item| {
-        item.list().iter().filter_map(|item| item.choice(&kinds)).map(str::to_owned).collect()
-    });
-    let Some(name) = block.get("name") else {
-        block.item.fatal("a route has no `name`", "add `name: admin` or whose route it is");
-        return None;
-    };
-    Some(Route {
-        name: name.name()?,
-        redact: redact.unwrap_or(Redaction::Credentials),
-        tenant,
-        keep,
-        databases: block.get("databases").map(|item| item.patterns()).unwrap_or_default(),
-        exclude_events: exclude_events.unwrap_or_default(),
-    })
 }
 
 fn store(item: Item<'_>) -> Store {

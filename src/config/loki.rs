@@ -12,6 +12,7 @@ use std::path::PathBuf;
 
 use super::labels;
 use super::logs::Around;
+use super::problem::why;
 use super::walk::{Block, Item, Walk};
 use super::{LokiTarget, Place};
 
@@ -91,7 +92,7 @@ fn tls_files(block: &Block<'_>) -> [Option<PathBuf>; 3] {
         let item = block.get(key)?;
         let path = item.file()?;
         if let Err(e) = std::fs::File::open(&path) {
-            let what = format!("cannot read {} ({})", path.display(), e.kind());
+            let what = format!("cannot read {} ({})", path.display(), why(&e));
             item.fatal(what, "put the PEM file there, readable for the agent");
         }
         Some(path)

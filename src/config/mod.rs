@@ -15,6 +15,7 @@ mod logs;
 mod loki;
 mod packs;
 mod problem;
+mod routes;
 mod scalar;
 mod secret;
 mod settings;
@@ -23,9 +24,9 @@ pub mod yaml;
 
 pub use environment::{Lookup, PgEnvironment, host_name};
 pub use load::{Examined, Flags, Input, Loaded, examine, load};
-pub use logs::EVENT_KINDS;
 pub use packs::DIALECTS;
 pub use problem::{Place, Problem};
+pub use routes::EVENT_KINDS;
 pub use scalar::{byte_size, duration};
 pub use secret::{Current, SecretReader, SecretSource};
 pub use settings::{

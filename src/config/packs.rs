@@ -1,5 +1,6 @@
 //! The block `packs`: which query packs run beside the built-in ones, and which do not.
 
+use super::problem::why;
 use super::walk::Item;
 use super::{PackDirectory, Packs};
 
@@ -39,7 +40,7 @@ fn directory(item: &Item<'_>) -> Option<PackDirectory> {
     let directory = path.file()?;
     // A missing one is no reason to stop: the built-in packs do their work all the same.
     if let Err(e) = std::fs::metadata(&directory) {
-        let what = format!("cannot read {} ({})", directory.display(), e.kind());
+        let what = format!("cannot read {} ({})", directory.display(), why(&e));
         path.warn(what, "create it, or remove it here");
     }
     Some(PackDirectory { path: directory, dialect, place })

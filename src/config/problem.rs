@@ -1,6 +1,7 @@
 //! Something wrong in what the user wrote, told so that it can be mended.
 
 use std::fmt;
+use std::io;
 use std::path::PathBuf;
 
 /// Where a problem stands: a file, and line and column (both from 1) where they are known.
@@ -48,6 +49,14 @@ impl Problem {
     /// A problem that the program can run with.
     pub fn warning(place: Place, what: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self { place, what: what.into(), remedy: remedy.into(), fatal: false }
+    }
+}
+
+/// Why a file cannot be read, in a few words and without the system's number.
+pub(super) fn why(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::NotFound => "it does not exist".to_owned(),
+        other => other.to_string(),
     }
 }
 

@@ -129,7 +129,26 @@ fn is_variable(name: &str) -> bool {
         && name.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'_')
 }
 
-/// The candidate that `word` was probably meant to be.
+/// What other programs, or habit, call some of our keys.
+const ALIASES: [(&str, &str); 14] = [
+    ("url", "dsn"),
+    ("uri", "dsn"),
+    ("host", "dsn"),
+    ("port", "dsn"),
+    ("user", "dsn"),
+    ("dbname", "dsn"),
+    ("sslmode", "dsn"),
+    ("address", "listen"),
+    ("paths", "files"),
+    ("path", "files"),
+    ("glob", "files"),
+    ("retention", "keep"),
+    ("period", "keep"),
+    ("endpoint", "url"),
+];
+
+/// The candidate that `word` was probably meant to be: by a slip, cut short or drawn out, or by
+/// another name.
 pub(super) fn nearest<'c>(word: &str, candidates: &[&'c str]) -> Option<&'c str> {
     // One slip in a short word, three in a long one.
     let most = (word.chars().count() / 3).clamp(1, 3);
@@ -139,6 +158,14 @@ pub(super) fn nearest<'c>(word: &str, candidates: &[&'c str]) -> Option<&'c str>
         .filter(|(distance, _)| *distance <= most)
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)
+        .or_else(|| {
+            let begins = |long: &str, short: &str| short.len() >= 4 && long.starts_with(short);
+            candidates.iter().copied().find(|c| begins(c, word) || begins(word, c))
+        })
+        .or_else(|| {
+            let (_, meant) = ALIASES.iter().find(|(alias, _)| *alias == word)?;
+            candidates.iter().copied().find(|candidate| candidate == meant)
+        })
 }
 
 /// Edits between two words: insert, drop, change, swap two neighbours.
@@ -223,7 +250,11 @@ mod tests {
         assert_eq!(nearest("Listen", &keys), Some("listen"));
         assert_eq!(nearest("web_confg_flie", &keys), Some("web_config_file"));
         assert_eq!(nearest("dns", &keys), Some("dsn"));
-        assert_eq!(nearest("url", &keys), None);
+        assert_eq!(nearest("web_config", &keys), Some("web_config_file"));
+        assert_eq!(nearest("listen_address", &keys), Some("listen"));
+        assert_eq!(nearest("uri", &keys), Some("dsn"));
+        assert_eq!(nearest("paths", &keys), None);
+        assert_eq!(nearest("", &keys), None);
     }
 
     proptest! {

@@ -4,6 +4,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use super::problem::why;
 use crate::secret::Secret;
 
 /// A secret longer than this is a wrong file.
@@ -83,8 +84,10 @@ pub(super) fn read_file(path: &Path) -> Result<Secret, (String, &'static str)> {
     std::fs::File::open(path)
         .and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut bytes))
         .map_err(|e| {
-            let why = e.kind();
-            (format!("cannot read the secret ({why}) in"), "write it there, readable for the agent")
+            (
+                format!("cannot read the secret ({}) in", why(&e)),
+                "write it there, readable for the agent",
+            )
         })?;
     if bytes.len() as u64 > MAX_BYTES {
         return Err(("more than 64 KiB stand in".to_owned(), "name the file that holds a secret"));
@@ -120,7 +123,7 @@ mod tests {
         let current = reader.current().unwrap();
         assert!(current.secret == Secret::new(" two ") && current.stale.is_some());
         std::fs::remove_file(&path).unwrap();
-        assert!(reader.current().unwrap().stale.unwrap().contains("not found"));
+        assert!(reader.current().unwrap().stale.unwrap().contains("not exist"));
     }
 
     #[test]

@@ -37,6 +37,10 @@ impl<'a> Walk<'a> {
         self.problems.borrow_mut().push(Problem::warning(place, what, remedy));
     }
 
+    pub(super) fn is_fatal(&self) -> bool {
+        self.problems.borrow().iter().any(|problem| problem.fatal)
+    }
+
     pub(super) fn note(&self, problems: Vec<Problem>) {
         self.problems.borrow_mut().extend(problems);
     }
@@ -95,10 +99,11 @@ impl<'a> Item<'a> {
 
     /// As a map that knows `keys` and no others.
     pub(super) fn block(&self, keys: &'static [&'static str]) -> Option<Block<'a>> {
-        let block = self.open()?;
+        let mut block = self.open()?;
         for (key, _) in block.entries {
             if !keys.contains(&key.name.as_str()) {
                 self.unknown(key, keys);
+                block.known = false;
             }
         }
         Some(block)
@@ -114,7 +119,7 @@ impl<'a> Item<'a> {
                 return None;
             }
         };
-        Some(Block { item: self.clone(), entries })
+        Some(Block { item: self.clone(), entries, known: true })
     }
 
     fn unknown(&self, key: &Key, keys: &[&str]) {
@@ -197,10 +202,13 @@ impl<'a> Item<'a> {
     fn shown(&self, text: &str) -> String {
         match &self.node.value {
             Value::Scalar { text: written, .. }
-                if written == text && text.len() <= 60 && !text.contains(['@', '\n']) =>
+                if written == text
+                    && (1..=60).contains(&text.len())
+                    && !text.contains(['@', '\n']) =>
             {
                 format!("{} in {}", quoted(text), quoted(&self.path))
             }
+            _ if text.is_empty() => quoted(&self.path),
             _ => format!("the value of {}", quoted(&self.path)),
         }
     }
@@ -286,6 +294,7 @@ impl<'a> Item<'a> {
 pub(super) struct Block<'a> {
     pub(super) item: Item<'a>,
     entries: &'a [(Key, Node)],
+    known: bool,
 }
 
 impl<'a> Block<'a> {
@@ -295,6 +304,12 @@ impl<'a> Block<'a> {
             .iter()
             .find(|(key, node)| key.name == name && node.value != Value::Null)
             .map(|(key, node)| self.item_of(key, node))
+    }
+
+    /// Whether all its keys are known. Where one is not, that is the problem, and not what seems to
+    /// be missing.
+    pub(super) fn is_known(&self) -> bool {
+        self.known
     }
 
     /// Keys and values of a map whose keys are the user's.
@@ -307,7 +322,6 @@ impl<'a> Block<'a> {
             "" => key.name.clone(),
             path => format!("{path}.{}", key.name),
         };
-        // What is null has no place of its own worth showing.
         Item { walk: self.item.walk, node, path }
     }
 

@@ -11,6 +11,8 @@ use std::path::Path;
 
 use serde_saphyr::granit_parser::{Event, Parser, ScalarStyle, ScanError, Span, options};
 
+use super::problem::why;
+
 /// Bytes of one file; the largest known directory of foreign packs has 400 KiB in all.
 pub const MAX_BYTES: usize = 4 << 20;
 const MAX_DEPTH: usize = 64;
@@ -94,7 +96,7 @@ pub fn read(path: &Path) -> Result<Parsed, Fault> {
     File::open(path)
         .and_then(|file| file.take(MAX_BYTES as u64 + 1).read_to_end(&mut bytes))
         .map_err(|e| {
-            let what = format!("cannot read the file ({})", e.kind());
+            let what = format!("cannot read the file ({})", why(&e));
             Fault::new(Position::default(), what, "name a file that the agent may read")
         })?;
     let text = std::str::from_utf8(&bytes[..bytes.len().min(MAX_BYTES + 1)]).or_else(|e| {

@@ -1,0 +1,105 @@
+//! The block `logs.routes`: who may read what, for how long.
+//!
+//! | key | default |
+//! | --- | --- |
+//! | `name` | must be given: the label `route` |
+//! | `redact` | `credentials` |
+//! | `tenant` | none |
+//! | `keep` | what the destination does by itself |
+//! | `databases` | all records, also those of no database |
+//! | `exclude_events` | none |
+
+use super::instances::positive;
+use super::walk::{Block, Item, Walk, quoted};
+use super::{Place, Redaction, Route};
+
+pub(super) const KEYS: &[&str] =
+    &["name", "redact", "tenant", "keep", "databases", "exclude_events"];
+
+/// The kinds of events that a record can be (design: "Names of outcomes").
+pub const EVENT_KINDS: [&str; 15] = [
+    "deadlock",
+    "lock_wait",
+    "cancel",
+    "terminate",
+    "authentication",
+    "connection",
+    "checkpoint",
+    "autovacuum",
+    "temp_file",
+    "duration",
+    "crash",
+    "archive",
+    "replication",
+    "corruption",
+    "resource",
+];
+
+/// The routes, and where each stands.
+pub(super) fn read(walk: &Walk<'_>, list: &Item<'_>) -> (Vec<Route>, Vec<Place>) {
+    if list.is_map() {
+        list.fatal("`routes` is a list", "begin each route with a dash, `- name: …`");
+        return Default::default();
+    }
+    let (mut routes, mut places): (Vec<Route>, Vec<Place>) = Default::default();
+    for item in list.list() {
+        let Some(route) = item.block(KEYS).and_then(|block| route(&block)) else { continue };
+        if routes.iter().any(|first| first.name == route.name) {
+            let what = format!("two routes are called {}", quoted(&route.name));
+            walk.fatal(item.place(), what, "give each a `name` of its own");
+        }
+        routes.push(route);
+        places.push(item.place());
+    }
+    (routes, places)
+}
+
+fn route(block: &Block<'_>) -> Option<Route> {
+    let levels = [("credentials", Redaction::Credentials), ("literals", Redaction::Literals)];
+    let redact = block.get("redact").and_then(|item| item.choice(&levels));
+    let tenant = block.get("tenant").and_then(|item| {
+        item.parsed("write a Loki tenant's name", |text| {
+            // Loki's own rule (its `tenant` package), and `|` joins tenants in queries.
+            let letter = |c: u8| c.is_ascii_alphanumeric() || b"!-_.*'()".contains(&c);
+            if text.is_empty()
+                || text.len() > 150
+                || !text.bytes().all(letter)
+                || text == "."
+                || text == ".."
+            {
+                return Err("is no tenant name that Loki takes".to_owned());
+            }
+            Ok(text.to_owned())
+        })
+    });
+    let keep =
+        block.get("keep").and_then(|item| item.duration().filter(|keep| positive(&item, *keep)));
+    let kinds = EVENT_KINDS.map(|kind| (kind, kind));
+    let exclude_events = block.get("exclude_events").map(|item| {
+        item.list().iter().filter_map(|item| item.choice(&kinds)).map(str::to_owned).collect()
+    });
+    let Some(name) = block.get("name") else {
+        block.item.fatal("a route has no `name`", "add `name: admin` or whose route it is");
+        return None;
+    };
+    Some(Route {
+        name: name.name()?,
+        redact: redact.unwrap_or(Redaction::Credentials),
+        tenant,
+        keep,
+        databases: block.get("databases").map(|item| item.patterns()).unwrap_or_default(),
+        exclude_events: exclude_events.unwrap_or_default(),
+    })
+}
+
+/// The route that is there when none is written.
+pub(super) fn everything() -> Route {
+    Route {
+        name: "admin".to_owned(),
+        redact: Redaction::Credentials,
+        tenant: None,
+        keep: None,
+        databases: Vec::new(),
+        exclude_events: Vec::new(),
+    }
+}
