@@ -10,7 +10,7 @@ use crate::secret::Secret;
 pub type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 /// What libpq reads (its manual, "Environment Variables"), and whose home its files lie in.
-const LIBPQ: [&str; 32] = [
+const LIBPQ: [&str; 33] = [
     "PGHOST",
     "PGHOSTADDR",
     "PGPORT",
@@ -41,6 +41,7 @@ const LIBPQ: [&str; 32] = [
     "PGGSSENCMODE",
     "PGCONNECT_TIMEOUT",
     "PGTARGETSESSIONATTRS",
+    "PGLOADBALANCEHOSTS",
     "HOME",
     "USER",
 ];
