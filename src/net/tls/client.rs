@@ -103,10 +103,7 @@ impl ClientTls {
 ///
 /// # Errors
 /// A sentence, when there is none or one is broken.
-pub fn read_certificates(
-    pem: &[u8],
-    file: &Path,
-) -> Result<Vec<CertificateDer<'static>>, String> {
+pub fn read_certificates(pem: &[u8], file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let found: Result<Vec<_>, pem::Error> = CertificateDer::pem_slice_iter(pem).collect();
     match found {
         Ok(certificates) if !certificates.is_empty() => Ok(certificates),

@@ -17,7 +17,9 @@ pub fn explain(error: &io::Error) -> Option<String> {
         Error::InvalidCertificate(CertificateError::Other(other)) => {
             match other.0.downcast_ref::<Refusal>() {
                 Some(Refusal(sentence)) => sentence.clone(),
-                None => format!("the server's certificate is not accepted ({}); reissue it", other.0),
+                None => {
+                    format!("the server's certificate is not accepted ({}); reissue it", other.0)
+                }
             }
         }
         Error::InvalidCertificate(reason) => {
@@ -27,9 +29,11 @@ pub fn explain(error: &io::Error) -> Option<String> {
         Error::PeerIncompatible(_) => "the server and the agent have no TLS version or cipher in \
                                        common; let the server offer TLS 1.2 or 1.3"
             .to_owned(),
-        Error::InvalidMessage(_) => "the server's answer is no TLS; correct host and port, or take \
+        Error::InvalidMessage(_) => {
+            "the server's answer is no TLS; correct host and port, or take \
                                      away what stands between"
-            .to_owned(),
+                .to_owned()
+        }
         other => format!("the TLS handshake failed ({other}); see the server's log"),
     })
 }

@@ -156,9 +156,11 @@ impl Verifier {
                         "the server's certificate expired on {}; renew it",
                         date(c.not_after)
                     ),
-                    None => "a certificate of the authority behind the server's has expired; renew \
+                    None => {
+                        "a certificate of the authority behind the server's has expired; renew \
                              it in `sslrootcert` and at the server"
-                        .to_owned(),
+                            .to_owned()
+                    }
                 }
             }
             CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => format!(
@@ -215,6 +217,8 @@ fn entry(host: &str) -> String {
 
 /// A day in UTC.
 fn date(time: SystemTime) -> String {
-    jiff::Timestamp::try_from(time)
-        .map_or_else(|_| "a day beyond reckoning".to_owned(), |t| t.strftime("%F %H:%M UTC").to_string())
+    jiff::Timestamp::try_from(time).map_or_else(
+        |_| "a day beyond reckoning".to_owned(),
+        |t| t.strftime("%F %H:%M UTC").to_string(),
+    )
 }
