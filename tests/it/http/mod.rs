@@ -178,6 +178,16 @@ fn only_reading_is_answered() {
 }
 
 #[test]
+fn the_status_page_lets_nothing_else_in() {
+    let reply = Open::new().get("/");
+    assert_eq!(reply.status, 200);
+    let headers = reply.headers.to_ascii_lowercase();
+    assert!(headers.contains("\r\ncontent-type: text/html; charset=utf-8"), "{headers}");
+    assert!(headers.contains("\r\ncontent-security-policy: default-src 'none';"), "{headers}");
+    assert!(reply.body.starts_with("<!doctype html>") && !reply.body.contains("<script"));
+}
+
+#[test]
 fn what_is_not_there_says_what_is() {
     let reply = Open::new().get("/debug/pprof");
     assert_eq!(reply.status, 404);
