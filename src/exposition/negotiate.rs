@@ -138,18 +138,18 @@ mod tests {
             ),
             // Prometheus 3.15.
             (
-                "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,\
-                 application/openmetrics-text;version=0.0.1;q=0.4,text/plain;version=1.0.0;\
-                 escaping=allow-utf-8;q=0.3,text/plain;version=0.0.4;q=0.2,*/*;q=0.1",
+                "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.7,\
+                 application/openmetrics-text;version=0.0.1;q=0.6,text/plain;version=1.0.0;\
+                 escaping=allow-utf-8;q=0.5,text/plain;version=0.0.4;q=0.4,*/*;q=0.3",
                 OpenMetrics,
             ),
-            // The same with native histograms on: protobuf first, which we do not speak.
+            // The same with `scrape_native_histograms`: protobuf first, which we do not speak.
             (
                 "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;\
-                 encoding=delimited;escaping=allow-utf-8;q=0.6,application/openmetrics-text;\
-                 version=1.0.0;escaping=allow-utf-8;q=0.5,application/openmetrics-text;\
-                 version=0.0.1;q=0.4,text/plain;version=1.0.0;escaping=allow-utf-8;q=0.3,\
-                 text/plain;version=0.0.4;q=0.2,*/*;q=0.1",
+                 encoding=delimited;q=0.7,application/openmetrics-text;version=1.0.0;\
+                 escaping=allow-utf-8;q=0.6,application/openmetrics-text;version=0.0.1;q=0.5,\
+                 text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4,text/plain;version=0.0.4;q=0.3,\
+                 */*;q=0.2",
                 OpenMetrics,
             ),
             // A scraper that was told to use the text format alone.

@@ -44,37 +44,64 @@ pub fn render(families: &[Arc<Family>], choice: Choice) -> Page {
     let mut dropped = Dropped::default();
     let groups = Groups::gather(families, &mut dropped);
     let format = choice.format;
-    let mut out = Vec::with_capacity(groups.estimate());
+    let mut sink = Sink::new(choice.gzip, groups.estimate());
     let mut seen = Seen::default();
     for group in groups.sorted() {
         let first = group.parts[0];
         let title = Title::of(&first.name, first.kind, format, |name| groups.takes(name));
         // A header whose samples are all dropped goes too.
-        let start = out.len();
-        lines::header(&mut out, title, &first.help, format);
-        let end = out.len();
+        let start = sink.out.len();
+        lines::header(&mut sink.out, title, &first.help, format);
+        let end = sink.out.len();
         seen.begin(group.parts.iter().map(|part| part.samples.len()).sum());
         for part in &group.parts {
-            lines::samples(&mut out, part, &mut seen, &mut dropped);
+            lines::samples(&mut sink.out, part, &mut seen, &mut dropped);
         }
-        if out.len() == end {
-            out.truncate(start);
+        if sink.out.len() == end {
+            sink.out.truncate(start);
         }
+        sink.pass_on();
     }
     if format == Format::OpenMetrics {
-        out.extend_from_slice(b"# EOF\n");
+        sink.out.extend_from_slice(b"# EOF\n");
     }
-    let body = if choice.gzip { compressed(&out) } else { out };
-    Page { body: Bytes::from(body), dropped }
+    Page { body: sink.finish(), dropped }
 }
 
-fn compressed(page: &[u8]) -> Vec<u8> {
-    // The fastest level: a page is text that repeats itself, the dearer ones save little more.
-    let mut encoder = GzEncoder::new(Vec::with_capacity(page.len() / 8 + 64), Compression::fast());
-    // Writing to a vector cannot fail.
-    let _ = encoder.write_all(page);
-    encoder.finish().unwrap_or_default()
+/// Where a page goes: into one piece of memory, or family by family through gzip, so that a large page
+/// is never held plain.
+struct Sink {
+    out: Vec<u8>,
+    gzip: Option<GzEncoder<Vec<u8>>>,
 }
+
+impl Sink {
+    fn new(gzip: bool, estimate: usize) -> Self {
+        // The fastest level: a page is text that repeats itself, the dearer ones save little more.
+        let encoder = || GzEncoder::new(Vec::with_capacity(estimate / 16), Compression::fast());
+        let gzip = gzip.then(encoder);
+        Self { out: Vec::with_capacity(if gzip.is_some() { CHUNK } else { estimate }), gzip }
+    }
+
+    fn pass_on(&mut self) {
+        if let Some(encoder) = &mut self.gzip
+            && self.out.len() >= CHUNK
+        {
+            // Writing to a vector cannot fail.
+            let _ = encoder.write_all(&self.out);
+            self.out.clear();
+        }
+    }
+
+    fn finish(self) -> Bytes {
+        let Some(mut encoder) = self.gzip else { return Bytes::from(self.out) };
+        let _ = encoder.write_all(&self.out);
+        Bytes::from(encoder.finish().unwrap_or_default())
+    }
+}
+
+/// So much is gathered before it is compressed.
+const CHUNK: usize = 64 << 10;
 
 /// The families of one name and kind.
 struct Group<'a> {
@@ -154,7 +181,7 @@ impl<'a> Groups<'a> {
 
     /// About how many bytes the page will have.
     fn estimate(&self) -> usize {
-        self.samples * 128 + self.by_name.len() * 128
+        self.samples * 160 + self.by_name.len() * 128
     }
 }
 

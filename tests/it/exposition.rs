@@ -164,7 +164,15 @@ fn hostile_label_values_survive() {
 
 #[test]
 fn gzip_holds_the_same_page_in_one_member() {
-    let families = sample_families();
+    let mut families = sample_families();
+    // Enough for the page to be compressed in several steps.
+    for name in ["pg_a", "pg_z"] {
+        let mut large = Family::new(name, "", Kind::Gauge);
+        for n in 0..3000 {
+            large.push(Labels::new([("relname", format!("a_table_of_many_{n}"))]), f64::from(n));
+        }
+        families.push(Arc::new(large));
+    }
     for format in [Format::Text, Format::OpenMetrics] {
         let packed = render(&families, Choice { format, gzip: true }).body;
         // Not the reader of several members: curl reads only the first.
