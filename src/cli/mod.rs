@@ -2,6 +2,7 @@
 
 pub mod args;
 mod help;
+pub mod logs_parse;
 
 pub fn main() -> std::process::ExitCode {
     std::process::ExitCode::SUCCESS

@@ -100,7 +100,8 @@ fn in_detail(text: &str) -> Vec<Range<usize>> {
         return keys(text);
     }
     if let Some(from) = behind(text, " contains (") {
-        return vec![from..text.rfind(')').filter(|end| *end >= from).unwrap_or(text.len())];
+        let end = text.rfind(')').filter(|end| *end >= from).unwrap_or(text.len());
+        return std::iter::once(from..end).collect();
     }
     let mut ranges = deadlock(text);
     ranges.extend(brackets(text));
@@ -347,7 +348,7 @@ fn in_named_detail(text: &str) -> Vec<Range<usize>> {
     if told { in_detail(text) } else { Vec::new() }
 }
 
-/// The data that COPY quotes: `COPY users, line 1: "1	x"`.
+/// The data that COPY quotes: `COPY users, line 1: "1,x"`.
 fn copied(text: &str) -> Vec<Range<usize>> {
     let quoted = text.strip_prefix("COPY ").and_then(|_| behind(text, ": \""));
     quoted
