@@ -42,7 +42,7 @@ pub(super) enum Turned {
 pub(super) struct Guard {
     file: Option<PathBuf>,
     rules: Arc<RwLock<Arc<Rules>>>,
-    verifiers: Semaphore,
+    verifiers: Arc<Semaphore>,
 }
 
 /// One reading of the file.
@@ -79,7 +79,7 @@ impl Guard {
         Ok(Self {
             file: file.map(Path::to_path_buf),
             rules: Arc::new(RwLock::new(Arc::new(rules))),
-            verifiers: Semaphore::new(VERIFIERS),
+            verifiers: Arc::new(Semaphore::new(VERIFIERS)),
         })
     }
 
@@ -122,8 +122,14 @@ impl Guard {
         if known.is_some() && rules.known.has(key) {
             return Ok(());
         }
-        let Ok(_permit) = self.verifiers.acquire().await else { return Err(Turned::Unknown) };
-        let verify = move || bcrypt::verify(password.expose(), hash.expose()).unwrap_or(false);
+        let Ok(permit) = Arc::clone(&self.verifiers).acquire_owned().await else {
+            return Err(Turned::Unknown);
+        };
+        let verify = move || {
+            // The work goes on when its client goes away, so it keeps the permit itself.
+            let _permit = permit;
+            bcrypt::verify(password.expose(), hash.expose()).unwrap_or(false)
+        };
         let right = tokio::task::spawn_blocking(verify).await.unwrap_or(false);
         if right && known.is_some() {
             rules.known.add(key);

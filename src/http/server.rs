@@ -74,7 +74,7 @@ pub fn serve(
         guard,
         listening,
         started: SystemTime::now(),
-        renders: Semaphore::new(RENDERS),
+        renders: Arc::new(Semaphore::new(RENDERS)),
         requests: telemetry.counters(
             "pgvigil_http_requests_total",
             "Requests answered, by endpoint and status code.",
@@ -101,7 +101,7 @@ struct Door {
     guard: Guard,
     listening: String,
     started: SystemTime,
-    renders: Semaphore,
+    renders: Arc<Semaphore>,
     requests: IntCounterVec,
     dropped: IntCounterVec,
     telemetry: Telemetry,
@@ -208,8 +208,13 @@ impl Door {
         if families.iter().map(|family| family.samples.len()).sum::<usize>() <= LARGE {
             return Some(exposition::render(&families, choice));
         }
-        let _permit = self.renders.acquire().await.ok()?;
-        tokio::task::spawn_blocking(move || exposition::render(&families, choice)).await.ok()
+        let permit = Arc::clone(&self.renders).acquire_owned().await.ok()?;
+        let render = move || {
+            // The work goes on when its client goes away, so it keeps the permit itself.
+            let _permit = permit;
+            exposition::render(&families, choice)
+        };
+        tokio::task::spawn_blocking(render).await.ok()
     }
 
     /// When the door's own certificate ends.

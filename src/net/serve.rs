@@ -166,13 +166,28 @@ async fn connection<S: Service>(
     permit: OwnedSemaphorePermit,
     shared: Arc<Shared<S>>,
 ) {
-    shared.open.inc();
+    let _counted = Counted::new(shared.open.clone());
     tokio::select! {
         () = speak(stream, &shared) => {}
         () = shared.stop.cut() => {}
     }
-    shared.open.dec();
     drop(permit);
+}
+
+/// One open connection, however it ends.
+struct Counted(Gauge);
+
+impl Counted {
+    fn new(gauge: Gauge) -> Self {
+        gauge.inc();
+        Self(gauge)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
 }
 
 async fn speak<S: Service>(stream: TcpStream, shared: &Shared<S>) {
