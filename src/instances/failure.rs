@@ -91,6 +91,10 @@ impl Attempt<'_> {
                     self.user
                 ),
             ),
+            (_, "bytes remaining on stream") => self.error(
+                InstanceReason::Error,
+                "what answers does not speak as PostgreSQL; correct host and port",
+            ),
             ("error communicating with the server" | "connection closed", text) => self.error(
                 InstanceReason::Refused,
                 &format!(

@@ -60,3 +60,38 @@ fn shown(name: &Name) -> String {
     let text = name.to_string();
     if text.is_empty() { "(no name)".to_owned() } else { text }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, UNIX_EPOCH};
+
+    use rcgen::{CertificateParams, DnType, KeyPair, date_time_ymd};
+
+    use super::*;
+
+    #[test]
+    fn a_certificate_tells_its_names_and_dates() {
+        let names = ["db1", "*.shop.example", "10.0.0.1", "::1"].map(str::to_owned);
+        let mut parameters = CertificateParams::new(names).unwrap();
+        parameters.distinguished_name.push(DnType::CommonName, "db1");
+        parameters.not_before = date_time_ymd(2020, 1, 1);
+        parameters.not_after = date_time_ymd(2040, 1, 1);
+        let made = parameters.self_signed(&KeyPair::generate().unwrap()).unwrap();
+        let told = Certificate::read(made.der()).unwrap();
+        assert_eq!(told.names, ["db1", "*.shop.example", "10.0.0.1", "::1"]);
+        assert!(told.subject.contains("CN=db1") && told.issuer == told.subject);
+        assert_eq!(told.not_after, UNIX_EPOCH + Duration::from_secs(2_208_988_800));
+        assert!(told.not_before < told.not_after && told.version_3);
+        assert_eq!(Certificate::read(b"no certificate"), None);
+        assert_eq!(Certificate::read(&made.der()[..20]), None);
+    }
+
+    #[test]
+    fn version_1_is_seen() {
+        use rustls::pki_types::CertificateDer;
+        use rustls::pki_types::pem::PemObject;
+        let pem = include_bytes!("../../../tests/data/tls/version1.crt");
+        let told = Certificate::read(&CertificateDer::from_pem_slice(pem).unwrap()).unwrap();
+        assert!(!told.version_3 && told.names.is_empty());
+    }
+}

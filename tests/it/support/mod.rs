@@ -7,6 +7,7 @@
 
 pub mod agent;
 pub mod exposition;
+pub mod pki;
 pub mod postgres;
 pub mod process;
 pub mod prometheus;

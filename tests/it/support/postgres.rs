@@ -30,6 +30,13 @@ pub fn majors() -> Vec<u32> {
     MAJORS.into_iter().filter(|major| component(&format!("PG{major}")).is_some()).collect()
 }
 
+/// The oldest and the newest of them, for what no major between is likely to change.
+pub fn edges() -> Vec<u32> {
+    let all = majors();
+    let newest = all.last().copied().filter(|_| all.len() > 1);
+    all.first().copied().into_iter().chain(newest).collect()
+}
+
 /// What a cluster is started with beyond the plainest.
 #[derive(Clone, Default)]
 pub struct Options {
@@ -354,8 +361,8 @@ impl Cluster {
 server=$!
 echo $server
 read -r signal || signal=
-kill -${signal:-QUIT} $server
-kill -CONT $server
+kill -${signal:-QUIT} $server 2>&-
+kill -CONT $server 2>&-
 wait $server
 test -n "$signal" || rm -rf "$2""#;
         let mut command = Command::new("sh");

@@ -1,11 +1,16 @@
-//! Sessions with real servers: facts, rows, caps, deadlines, budgets and refusals.
+//! Sessions with real servers.
+
+mod budget; // three connections, whatever happens
+mod limits; // caps, deadlines, cancel requests, bytes that are no text
+mod refusals; // why there is no session, in a sentence without secrets
+mod tls; // encryption and certificates, as libpq means it
 
 use std::time::Duration;
 
 use pgvigil::config::{
     DatabaseFilter, Instance, InstanceKind, PgEnvironment, Place, SecretSource, Storage,
 };
-use pgvigil::instances::{Budgets, Connector, Limits, SEARCH_PATH, Session};
+use pgvigil::instances::{Budgets, ConnectError, Connector, Limits, SEARCH_PATH, Session};
 use pgvigil::postgres::Role;
 use pgvigil::secret::Secret;
 use pgvigil::task::Group;
@@ -45,6 +50,14 @@ fn soon() -> Instant {
 
 async fn session(dsn: &str) -> Session {
     connector(dsn).connect(None, soon()).await.unwrap_or_else(|e| panic!("{dsn}: {e}"))
+}
+
+/// Why this connection string gives no session.
+async fn refusal(dsn: &str) -> ConnectError {
+    match connector(dsn).connect(None, soon()).await {
+        Ok(_) => panic!("{dsn} connects"),
+        Err(error) => error,
+    }
 }
 
 fn limits() -> Limits {
