@@ -1,1 +1,29 @@
-//! (to come)
+//! The collecting river: facts × packs → what is due → run → rows → families → snapshot.
+//!
+//! Scrape-fresh, never scrape-bound: a scrape asks for the fast queries to be renewed, waits a
+//! moment, and takes what there is. The work belongs to each instance's `worker`, so that scrapes
+//! that are cancelled, concurrent or doubled cost nothing more.
+//!
+//! Pure: `decode` (a column's text to a number), `rows` (rows to families), `claims` (who may write
+//! which name), `cadence` (when), `standing` (how the instance stands), `board` (what is due, what
+//! is known), `report` and `status` (what is told of it). Input and output: `run`, `worker`,
+//! `collector`, `once`.
+
+mod board;
+mod cadence;
+mod claims;
+mod collector;
+mod decode;
+mod once;
+mod report;
+mod rows;
+mod run;
+mod standing;
+mod status;
+#[cfg(test)]
+mod testing;
+mod worker;
+
+pub use collector::Collector;
+pub use once::{Once, OnceRun, run_once};
+pub use status::{InstanceStatus, QueryStatus};

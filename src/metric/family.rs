@@ -30,10 +30,10 @@ pub struct Labels(Arc<[(Arc<str>, Arc<str>)]>);
 
 impl Labels {
     /// The set of `pairs`; of a name that comes twice the first value stays.
-    pub fn new<N: Into<Arc<str>>, V: Into<String>>(
+    pub fn new<N: Into<Arc<str>>, V: Into<Arc<str>>>(
         pairs: impl IntoIterator<Item = (N, V)>,
     ) -> Self {
-        Self::of(pairs.into_iter().map(|(n, v)| (n.into(), Arc::from(v.into()))).collect())
+        Self::of(pairs.into_iter().map(|(n, v)| (n.into(), v.into())).collect())
     }
 
     fn of(mut pairs: Vec<(Arc<str>, Arc<str>)>) -> Self {

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test may fail, and say so")]
 
 mod config; // configuration files and what is said about them
+mod collect; // scrapes of real servers: outages, locks, bad queries
 mod exposition; // pages: golden files, promtool, an independent reader
 mod sessions; // sessions with real servers, TLS, budgets
 mod http; // endpoints, limits, TLS and users of the door

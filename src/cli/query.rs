@@ -1,0 +1,134 @@
+//! `pgvigil query`: packs run once. Stdout holds only the exposition, all else goes to stderr.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::Path;
+
+use super::args::Query as Args;
+use crate::app::Failure;
+use crate::collect::{Once, OnceRun, run_once};
+use crate::config::{self, Flags, Instance, Settings};
+use crate::exposition::{self, Choice, Format};
+use crate::instances::Budgets;
+use crate::packs::{self, Dialect, Packs};
+use crate::postgres::QueryReason;
+use crate::task::Group;
+use crate::telemetry::Telemetry;
+
+/// Runs the packs that `args` names on one instance, and prints what they measure.
+///
+/// # Errors
+/// A pack that is none, a server that does not answer; with `--strict`, a query that failed.
+pub(crate) async fn run(args: Args) -> Result<(), Failure> {
+    let dialect = args.dialect.as_deref().map(Dialect::parse).transpose().map_err(Failure::Usage)?;
+    let packs = packs(&args.packs, dialect)?;
+    let flags = Flags { dsn: args.dsn.clone(), ..Flags::default() };
+    let loaded =
+        config::load(&super::input(args.config.clone(), flags)).map_err(Failure::Configuration)?;
+    let instance = instance(&loaded.settings, args.instance.as_deref())?;
+
+    let budgets = Budgets::new(&Group::new(), &Telemetry::new());
+    let once = run_once(&loaded.settings, instance, &packs.queries, &budgets)
+        .await
+        .map_err(|(_, message)| Failure::Unavailable(message))?;
+    let page =
+        exposition::render(&once.families, Choice { format: Format::Text, gzip: false });
+    let mut report = String::new();
+    for problem in &packs.problems {
+        let _ = writeln!(report, "{problem}");
+    }
+    for notice in &once.notices {
+        let _ = writeln!(report, "{notice}");
+    }
+    table(&mut report, &once);
+    for (reason, number) in page.dropped.by_reason().into_iter().filter(|(_, n)| *n > 0) {
+        let _ = writeln!(report, "{number} lines are left out of the page: {reason}");
+    }
+    // Nobody is left to tell when a stream is closed.
+    let _ = std::io::stderr().write_all(report.as_bytes());
+    let _ = std::io::stdout().write_all(&page.body);
+
+    let refused = packs.problems.iter().filter(|problem| problem.fatal).count();
+    let failed = once.runs.iter().filter(|run| is_failure(run)).count();
+    if args.strict && refused + failed > 0 {
+        return Err(Failure::Unavailable(format!(
+            "{} of {} queries failed; see the table above",
+            refused + failed,
+            refused + once.runs.len()
+        )));
+    }
+    Ok(())
+}
+
+/// All that `names` name; a pack of which nothing can be run ends the program.
+fn packs(names: &[String], dialect: Option<Dialect>) -> Result<Packs, Failure> {
+    let mut all = Packs::default();
+    for name in names {
+        let path = Path::new(name);
+        let found = match packs::load_builtin(name) {
+            Some(pack) => pack,
+            None if path.try_exists().unwrap_or(true) => packs::load_path(path, dialect),
+            None => {
+                let known: Vec<&str> = packs::builtin_names().collect();
+                return Err(Failure::Usage(format!(
+                    "`{name}` is neither a file nor a built-in pack; \
+                     give a path, or one of {}",
+                    known.join(", ")
+                )));
+            }
+        };
+        if found.queries.is_empty() && found.problems.iter().any(|problem| problem.fatal) {
+            return Err(Failure::Configuration(found.problems));
+        }
+        all.queries.extend(found.queries);
+        all.problems.extend(found.problems);
+    }
+    Ok(all)
+}
+
+fn instance<'s>(settings: &'s Settings, name: Option<&str>) -> Result<&'s Instance, Failure> {
+    let mut instances = settings.instances.iter();
+    match name {
+        None => instances.next().ok_or_else(|| {
+            Failure::Usage(
+                "nothing says which server to ask; give --dsn, or --config with an instance"
+                    .to_owned(),
+            )
+        }),
+        Some(name) => instances.find(|instance| instance.name == name).ok_or_else(|| {
+            let known: Vec<&str> = settings.instances.iter().map(|i| i.name.as_str()).collect();
+            Failure::Usage(format!(
+                "the configuration has no instance `{name}`; give one of {}",
+                known.join(", ")
+            ))
+        }),
+    }
+}
+
+fn is_failure(run: &OnceRun) -> bool {
+    !matches!(run.reason, QueryReason::Ok | QueryReason::Unavailable)
+}
+
+/// One line a query, and under it what there is to say of it.
+fn table(out: &mut String, once: &Once) {
+    let width = once.runs.iter().map(|run| run.query.chars().count()).max().unwrap_or(0).max(5);
+    let _ = writeln!(
+        out,
+        "{:width$}  {:14}  {:>8}  {:>8}  {:>9}",
+        "query", "outcome", "rows", "series", "ms"
+    );
+    for run in &once.runs {
+        let _ = writeln!(
+            out,
+            "{:width$}  {:14}  {:>8}  {:>8}  {:>9.1}",
+            run.query,
+            run.reason.as_str(),
+            run.rows,
+            run.series,
+            run.duration.as_secs_f64() * 1000.0
+        );
+        if let Some(message) = &run.message {
+            let _ = writeln!(out, "  {message}");
+        }
+    }
+}

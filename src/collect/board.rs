@@ -1,0 +1,453 @@
+//! What is known of one instance, and what is to be done next: the only state that lanes, scrapes
+//! and the status page share. Pure over given instants; nobody holds it across a wait.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::cadence::{Cadence, MIN_AGE, next_time, withdrawal};
+use super::rows::Harvest;
+use super::standing::{Standing, Verdict};
+use crate::config::Intervals;
+use crate::metric::Family;
+use crate::packs::{self, Every, Query};
+use crate::postgres::{Facts, QueryReason};
+
+/// How long a statement may take in the fast lane. Below [`MIN_AGE`], so that while one is stuck the
+/// answer before it still speaks for the server; what needs longer runs in the other lane.
+pub(crate) const FAST_CAP: Duration = Duration::from_millis(800);
+
+/// The two queues of an instance, one session each: a query that is late or long in one of them
+/// keeps nothing waiting in the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lane {
+    Fast,
+    Rest,
+}
+
+/// What a lane does next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Job {
+    /// Ask whether the server answers, and in which role.
+    Ping,
+    /// Read the facts again.
+    Facts,
+    /// Run the entry of that index.
+    Query(usize),
+    /// Nothing is due before.
+    Wait(Instant),
+}
+
+/// How a run ended.
+#[derive(Debug)]
+pub(crate) enum Ending {
+    /// With rows, perhaps not all of them usable.
+    Rows(Harvest),
+    Failed {
+        reason: QueryReason,
+        message: String,
+    },
+    /// Its `requires` or predicate is not met.
+    Unavailable(String),
+    /// It took longer than the fast lane gives and less than it is itself allowed: no outcome, only
+    /// a reason to run it elsewhere.
+    TooSlow,
+}
+
+/// The last run of a query.
+#[derive(Clone, Debug)]
+pub(crate) struct Run {
+    pub(crate) finished: Instant,
+    pub(crate) duration: Duration,
+    pub(crate) reason: QueryReason,
+    /// What was lost or why it failed, and what to do.
+    pub(crate) message: Option<String>,
+    pub(crate) rows: usize,
+    pub(crate) dropped: usize,
+    pub(crate) truncated: bool,
+}
+
+impl Run {
+    /// What stands for a run that did not take place.
+    fn without_rows(reason: QueryReason, message: &str, now: Instant) -> Self {
+        Self {
+            finished: now,
+            duration: Duration::ZERO,
+            reason,
+            message: Some(message.to_owned()),
+            rows: 0,
+            dropped: 0,
+            truncated: false,
+        }
+    }
+}
+
+/// The last result that a query gave.
+#[derive(Clone, Debug)]
+pub(crate) struct Shown {
+    pub(crate) at: Instant,
+    pub(crate) series: usize,
+    pub(crate) families: Vec<Arc<Family>>,
+}
+
+/// One query of an instance.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) query: Arc<Query>,
+    pub(crate) interval: Duration,
+    /// Runs at each scrape.
+    fast: bool,
+    /// The SQL for the server as it is, or why there is none; none before the first facts.
+    sql: Option<Result<Arc<str>, String>>,
+    /// A fast query that was late: it runs in the other lane and no scrape waits for it.
+    exiled: bool,
+    /// To be run as soon as its lane is free, since then.
+    asked: Option<Instant>,
+    /// The next run on its own clock.
+    due: Instant,
+    started: Option<Instant>,
+    running: bool,
+    /// The session was lost while it ran: perhaps by it.
+    suspect: bool,
+    pub(crate) last: Option<Run>,
+    pub(crate) shown: Option<Shown>,
+}
+
+impl Entry {
+    fn lane(&self) -> Lane {
+        if self.fast && !self.exiled { Lane::Fast } else { Lane::Rest }
+    }
+
+    fn is_runnable(&self) -> bool {
+        matches!(self.sql, Some(Ok(_))) && !self.running
+    }
+}
+
+/// One instance's state.
+#[derive(Debug)]
+pub(crate) struct Board {
+    pub(crate) standing: Standing,
+    pub(crate) facts: Option<Arc<Facts>>,
+    pub(crate) entries: Vec<Entry>,
+    /// Sessions that lanes hold now, and all that were ever opened.
+    pub(crate) sessions_open: usize,
+    /// The offset from which queries on their own clock are spread.
+    epoch: Instant,
+    /// Tells this instance's queries from another's in spreading.
+    name: Arc<str>,
+    intervals: Intervals,
+    cadence: Cadence,
+    /// The newest scrape.
+    demand: Option<Instant>,
+    ping_started: Option<Instant>,
+    ping_running: bool,
+    facts_due: Instant,
+}
+
+impl Board {
+    pub(crate) fn new(
+        name: &str,
+        queries: Vec<Arc<Query>>,
+        intervals: &Intervals,
+        now: Instant,
+    ) -> Self {
+        let entry = |query: Arc<Query>| Entry {
+            interval: query.interval.duration(intervals),
+            fast: query.interval == Every::Fast,
+            query,
+            sql: None,
+            exiled: false,
+            asked: None,
+            due: now,
+            started: None,
+            running: false,
+            suspect: false,
+            last: None,
+            shown: None,
+        };
+        Self {
+            standing: Standing::new(now),
+            facts: None,
+            entries: queries.into_iter().map(entry).collect(),
+            sessions_open: 0,
+            epoch: now,
+            name: name.into(),
+            intervals: intervals.clone(),
+            cadence: Cadence::default(),
+            demand: None,
+            ping_started: None,
+            ping_running: false,
+            facts_due: now + intervals.medium,
+        }
+    }
+
+    // ---- what scrapes ask ----
+
+    /// A scrape begins: whatever is fast and older than [`MIN_AGE`] is to be renewed.
+    pub(crate) fn demand(&mut self, begin: Instant) {
+        self.cadence.scraped(begin);
+        self.demand = Some(self.demand.map_or(begin, |earlier| earlier.max(begin)));
+    }
+
+    /// Whether a scrape that began at `begin` has nothing to wait for any more.
+    pub(crate) fn is_settled(&self, begin: Instant) -> bool {
+        if !self.standing.is_worth_waiting() {
+            return true;
+        }
+        let done = |started: Option<Instant>, running: bool| {
+            !running && started.is_some_and(|at| at + MIN_AGE >= begin)
+        };
+        self.standing.is_connected()
+            && done(self.ping_started, self.ping_running)
+            && self.entries.iter().all(|entry| {
+                entry.lane() != Lane::Fast
+                    || !matches!(entry.sql, Some(Ok(_)))
+                    || done(entry.started, entry.running)
+            })
+    }
+
+    /// How the instance stands for a scrape that began at `begin`.
+    pub(crate) fn verdict(&self, begin: Instant) -> Verdict {
+        self.standing.verdict(begin.checked_sub(MIN_AGE).unwrap_or(begin))
+    }
+
+    /// What an entry shows now: nothing once the result is too old.
+    pub(crate) fn present<'e>(&self, entry: &'e Entry, now: Instant) -> Option<&'e Shown> {
+        let shown = entry.shown.as_ref()?;
+        let withdrawn = if entry.fast {
+            self.cadence.fast_withdrawal(entry.interval, now)
+        } else {
+            withdrawal(entry.interval)
+        };
+        (now.duration_since(shown.at) <= withdrawn).then_some(shown)
+    }
+
+    // ---- what lanes ask ----
+
+    /// What `lane` does next.
+    pub(crate) fn next(&self, lane: Lane, now: Instant) -> Job {
+        match lane {
+            Lane::Fast => self.next_fast(now),
+            Lane::Rest => self.next_rest(now),
+        }
+    }
+
+    fn next_fast(&self, now: Instant) -> Job {
+        let ping = self.fast_due(self.ping_started, self.intervals.fast, now);
+        if ping <= now {
+            return Job::Ping;
+        }
+        let mut wait = ping;
+        for (index, entry) in self.entries.iter().enumerate() {
+            if entry.lane() != Lane::Fast || !entry.is_runnable() {
+                continue;
+            }
+            let clock = self.fast_due(entry.started, entry.interval, now);
+            let due = entry.asked.map_or(clock, |asked| asked.min(clock));
+            if due <= now {
+                return Job::Query(index);
+            }
+            wait = wait.min(due);
+        }
+        Job::Wait(wait)
+    }
+
+    /// When something fast is to be done that was last begun at `started`.
+    fn fast_due(&self, started: Option<Instant>, interval: Duration, now: Instant) -> Instant {
+        let Some(started) = started else { return self.epoch };
+        let clock = started + self.cadence.fast_interval(interval, now);
+        match self.demand {
+            Some(demand) if started + MIN_AGE < demand => clock.min(demand),
+            _ => clock,
+        }
+    }
+
+    /// The one whose deadline, an interval after it was due, comes first. After a connect that is
+    /// the most frequent and so the cheapest; later nothing starves, however busy the lane.
+    fn next_rest(&self, now: Instant) -> Job {
+        let mut wait = self.facts_due;
+        let facts = (self.facts_due <= now).then_some((
+            self.facts_due + self.intervals.medium,
+            Duration::ZERO,
+            Job::Facts,
+        ));
+        let due = self.entries.iter().enumerate().filter_map(|(index, entry)| {
+            if entry.lane() != Lane::Rest || !entry.is_runnable() {
+                return None;
+            }
+            let due = entry.asked.map_or(entry.due, |asked| asked.min(entry.due));
+            wait = wait.min(due);
+            let took = entry.last.as_ref().map_or(Duration::ZERO, |run| run.duration);
+            (due <= now).then_some((due + entry.interval, took, Job::Query(index)))
+        });
+        let first = due.chain(facts).min_by_key(|(deadline, took, _)| (*deadline, *took));
+        first.map_or(Job::Wait(wait), |(_, _, job)| job)
+    }
+
+    /// The SQL to run for an entry; none when it has become unavailable meanwhile.
+    pub(crate) fn begin(&mut self, index: usize, now: Instant) -> Option<(Arc<Query>, Arc<str>)> {
+        let entry = &mut self.entries[index];
+        let sql = Arc::clone(entry.sql.as_ref()?.as_ref().ok()?);
+        entry.running = true;
+        entry.suspect = false;
+        entry.started = Some(now);
+        entry.asked = None;
+        entry.due = next_time(self.epoch, &(&self.name, &entry.query.name), entry.interval, now);
+        Some((Arc::clone(&entry.query), sql))
+    }
+
+    /// A run has ended. Returns the outcome where it is news for the log.
+    pub(crate) fn finish(
+        &mut self,
+        index: usize,
+        lane: Lane,
+        ending: Ending,
+        now: Instant,
+    ) -> Option<(QueryReason, Option<String>)> {
+        let entry = &mut self.entries[index];
+        entry.running = false;
+        let duration = entry.started.map_or(Duration::ZERO, |started| now - started);
+        let mut run =
+            Run { duration, message: None, ..Run::without_rows(QueryReason::Ok, "", now) };
+        match ending {
+            Ending::TooSlow => {
+                entry.exiled = true;
+                entry.asked = Some(now);
+                return None;
+            }
+            Ending::Unavailable(why) => {
+                run.reason = QueryReason::Unavailable;
+                run.message = Some(why);
+                entry.shown = None;
+            }
+            Ending::Failed { reason, message } => {
+                run.reason = reason;
+                run.message = Some(message);
+            }
+            Ending::Rows(harvest) => {
+                run.reason = harvest.reason;
+                run.message = (!harvest.notes.is_empty()).then(|| told(&harvest.notes));
+                run.rows = harvest.rows;
+                run.dropped = harvest.dropped;
+                run.truncated = harvest.truncated;
+                entry.shown =
+                    Some(Shown { at: now, series: harvest.series, families: harvest.families });
+            }
+        }
+        let late = matches!(run.reason, QueryReason::Timeout | QueryReason::LockTimeout);
+        match lane {
+            Lane::Fast => entry.exiled = late,
+            Lane::Rest => {
+                entry.exiled = entry.exiled && (late || duration > FAST_CAP / 2);
+                if entry.fast {
+                    entry.due = now + entry.interval;
+                }
+            }
+        }
+        // The words may change from run to run, with the number of rows for instance.
+        let news = run.reason != QueryReason::Unavailable
+            && match &entry.last {
+                Some(last) => {
+                    last.reason != run.reason || last.message.is_some() != run.message.is_some()
+                }
+                None => run.reason != QueryReason::Ok || run.message.is_some(),
+            };
+        let told = (run.reason, run.message.clone());
+        entry.last = Some(run);
+        news.then_some(told)
+    }
+
+    /// The session was lost while the entry ran: it waits its interval before it is run again, for
+    /// it may be what takes the server down.
+    pub(crate) fn suspect(&mut self, index: usize) {
+        self.entries[index].suspect = true;
+    }
+
+    pub(crate) fn ping_begins(&mut self, now: Instant) {
+        self.ping_started = Some(now);
+        self.ping_running = true;
+    }
+
+    pub(crate) fn ping_ends(&mut self) {
+        self.ping_running = false;
+    }
+
+    /// The facts were asked for, whatever came of it.
+    pub(crate) fn facts_asked(&mut self, now: Instant) {
+        self.facts_due = now + self.intervals.medium;
+    }
+
+    // ---- what changes the instance's standing ----
+
+    /// A first session stands: everything runs once, unless it has just run.
+    pub(crate) fn connected(&mut self, facts: Facts, now: Instant) {
+        self.standing.connected(now);
+        self.facts_asked(now);
+        self.ping_started = Some(now);
+        self.ping_running = false;
+        self.learn(facts, now);
+        for entry in &mut self.entries {
+            let fresh = entry.started.is_some_and(|at| at + entry.interval / 10 > now);
+            if std::mem::take(&mut entry.suspect) {
+                entry.asked = None;
+                entry.due = now + entry.interval;
+                entry.started = Some(now);
+            } else if !fresh {
+                entry.asked = Some(now);
+            }
+        }
+    }
+
+    /// The facts as they are now: what they make possible is run at once, what they forbid goes.
+    pub(crate) fn learn(&mut self, facts: Facts, now: Instant) {
+        let changed = self
+            .facts
+            .as_ref()
+            .is_none_or(|old| old.role != facts.role || old.version != facts.version);
+        for entry in &mut self.entries {
+            let sql = packs::select(&entry.query, &facts)
+                .map(|sql| Arc::from(&*sql))
+                .map_err(|unavailable| unavailable.why);
+            match &sql {
+                Ok(_) => {
+                    if changed || entry.sql.as_ref() != Some(&sql) {
+                        entry.asked = Some(now);
+                    }
+                }
+                Err(why) => {
+                    entry.shown = None;
+                    entry.asked = None;
+                    entry.last = Some(Run::without_rows(QueryReason::Unavailable, why, now));
+                }
+            }
+            entry.sql = Some(sql);
+        }
+        self.facts = Some(Arc::new(facts));
+    }
+
+    /// No session could be had for `lane` (none: for either): what it should run says so.
+    pub(crate) fn unreachable(&mut self, lane: Option<Lane>, message: &str, now: Instant) {
+        for entry in &mut self.entries {
+            let concerned =
+                lane.is_none_or(|lane| entry.lane() == lane) && !matches!(entry.sql, Some(Err(_)));
+            if concerned {
+                entry.last = Some(Run::without_rows(QueryReason::Connect, message, now));
+            }
+        }
+    }
+}
+
+/// Notes of one run as one message.
+fn told(notes: &[String]) -> String {
+    const MOST: usize = 5;
+    let mut message = notes.iter().take(MOST).cloned().collect::<Vec<_>>().join(". ");
+    if notes.len() > MOST {
+        message.push_str(&format!(". And {} more of the kind", notes.len() - MOST));
+    }
+    message
+}
+
+#[cfg(test)]
+#[path = "board_tests.rs"]
+mod tests;

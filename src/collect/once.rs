@@ -1,0 +1,100 @@
+//! Packs run once on one instance: how their author works.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::board::Ending;
+use super::claims::Claims;
+use super::collector::base;
+use super::rows::Terms;
+use super::run::{Ran, run};
+use super::worker::{CONNECT, stand};
+use crate::config::{Instance, Settings};
+use crate::instances::{Budgets, Connector};
+use crate::metric::Family;
+use crate::packs::{self, Query};
+use crate::postgres::{InstanceReason, QueryReason};
+
+/// What running some queries once gave.
+pub struct Once {
+    pub families: Vec<Arc<Family>>,
+    /// In the order of the queries.
+    pub runs: Vec<OnceRun>,
+    /// What a person should know of the connection.
+    pub notices: Vec<String>,
+}
+
+/// How one query fared.
+#[derive(Clone, Debug)]
+pub struct OnceRun {
+    pub query: String,
+    pub reason: QueryReason,
+    /// What was lost or why it failed, and what to do.
+    pub message: Option<String>,
+    pub rows: usize,
+    pub series: usize,
+    pub duration: Duration,
+}
+
+/// Runs `queries` one after another on one session with `instance`, each within its own limits.
+///
+/// # Errors
+/// Why no session could be had, and a sentence with the remedy.
+pub async fn run_once(
+    settings: &Settings,
+    instance: &Instance,
+    queries: &[Arc<Query>],
+    budgets: &Budgets,
+) -> Result<Once, (InstanceReason, String)> {
+    let connector = Connector::new(instance, budgets);
+    let claims = Claims::of(queries.iter().map(|query| &**query));
+    let base = base(settings, instance);
+    let connect = async || {
+        stand(&connector, Instant::now() + CONNECT)
+            .await
+            .map_err(|failure| (failure.reason, failure.message))
+    };
+    let (mut session, mut facts) = connect().await?;
+    let mut once = Once { families: Vec::new(), runs: Vec::new(), notices: connector.notices() };
+    for query in queries {
+        let started = Instant::now();
+        let ending = match packs::select(query, &facts) {
+            Err(unavailable) => Ending::Unavailable(unavailable.why),
+            Ok(sql) => {
+                let terms = Terms {
+                    base: &base,
+                    claims: &claims,
+                    max_series: query.max_series.or(settings.collection.max_series),
+                };
+                let Ran { ending, lost, .. } = run(&mut session, query, &sql, None, &terms).await;
+                if lost.is_some() {
+                    (session, facts) = connect().await?;
+                }
+                ending
+            }
+        };
+        once.record(query, ending, started.elapsed());
+    }
+    session.close().await;
+    Ok(once)
+}
+
+impl Once {
+    fn record(&mut self, query: &Query, ending: Ending, duration: Duration) {
+        let (reason, message, rows, series) = match ending {
+            Ending::Rows(harvest) => {
+                self.families.extend(harvest.families);
+                let message = (!harvest.notes.is_empty()).then(|| harvest.notes.join(". "));
+                (harvest.reason, message, harvest.rows, harvest.series)
+            }
+            Ending::Failed { reason, message } => (reason, Some(message), 0, 0),
+            Ending::Unavailable(why) => (QueryReason::Unavailable, Some(why), 0, 0),
+            // Only a lane has a limit other than the query's own.
+            Ending::TooSlow => (QueryReason::Timeout, None, 0, 0),
+        };
+        let query = query.name.to_string();
+        self.runs.push(OnceRun { query, reason, message, rows, series, duration });
+    }
+}

@@ -1,0 +1,93 @@
+//! One query on one session: its gates, its statement, its rows to families.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::board::{Ending, FAST_CAP, Lane};
+use super::rows::{Terms, harvest};
+use crate::instances::{Limits, QueryError, Rows, Session};
+use crate::packs::Query;
+use crate::postgres::QueryReason;
+
+/// How long after the server's own limit we wait for it to say so.
+const GRACE: Duration = Duration::from_secs(3);
+
+/// What is read of one result at most, in bytes of text: with a cap on series, and without.
+const MAX_BYTES: usize = 16 << 20;
+const MAX_BYTES_UNCAPPED: usize = 256 << 20;
+
+/// A run's end, and what it says of the session that it ran on.
+pub(crate) struct Ran {
+    pub(crate) ending: Ending,
+    /// The server said something, a row or an error.
+    pub(crate) answered: bool,
+    /// The session is gone, and why.
+    pub(crate) lost: Option<QueryError>,
+}
+
+/// Runs `query`, whose statement for this server is `sql`, within its own limits and its lane's.
+pub(crate) async fn run(
+    session: &mut Session,
+    query: &Query,
+    sql: &str,
+    lane: Option<Lane>,
+    terms: &Terms<'_>,
+) -> Ran {
+    let capped = lane == Some(Lane::Fast) && query.timeout > FAST_CAP;
+    let timeout = if capped { FAST_CAP } else { query.timeout };
+    for gate in query.gates() {
+        let rows = match session.run(&gate, &limits(query, timeout, 2)).await {
+            Ok(rows) => rows,
+            Err(error) => return failed(error, capped),
+        };
+        if let Some(why) = closed(&rows) {
+            return Ran { ending: Ending::Unavailable(why), answered: true, lost: None };
+        }
+    }
+    // Each row gives a series or is of no use, so as many rows as series are read; one more tells
+    // that there are more.
+    let max_rows = terms.max_series.map_or(usize::MAX, |series| series.saturating_add(1));
+    let mut limits = limits(query, timeout, max_rows);
+    if terms.max_series.is_none() {
+        limits.max_bytes = MAX_BYTES_UNCAPPED;
+    }
+    match session.run(sql, &limits).await {
+        Ok(rows) => {
+            Ran { ending: Ending::Rows(harvest(query, &rows, terms)), answered: true, lost: None }
+        }
+        Err(error) => failed(error, capped),
+    }
+}
+
+fn limits(query: &Query, timeout: Duration, max_rows: usize) -> Limits {
+    Limits {
+        statement_timeout: timeout,
+        deadline: Instant::now() + timeout + GRACE,
+        max_rows,
+        max_bytes: MAX_BYTES,
+        search_path: query.search_path,
+    }
+}
+
+fn failed(error: QueryError, capped: bool) -> Ran {
+    let answered = error.sqlstate.is_some() || !error.session_lost;
+    let ending = if capped && error.reason == QueryReason::Timeout && !error.session_lost {
+        Ending::TooSlow
+    } else {
+        Ending::Failed { reason: error.reason, message: error.message.clone() }
+    };
+    Ran { ending, answered, lost: error.session_lost.then_some(error) }
+}
+
+/// Why a gate keeps the query from running: it must give one `true`.
+fn closed(gate: &Rows) -> Option<String> {
+    match gate.rows.as_slice() {
+        [row] if row.len() == 1 && row[0].as_deref() == Some("t") => None,
+        _ => Some(
+            "a function that it requires, or its predicate, is not there; \
+             nothing is to be done where that is meant"
+                .to_owned(),
+        ),
+    }
+}

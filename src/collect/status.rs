@@ -1,0 +1,90 @@
+//! Plain values for a page that a person reads: how each instance and each query stands.
+
+use std::time::{Duration, SystemTime};
+
+use tokio::time::Instant;
+
+use super::board::{Board, Entry};
+use super::report::wall;
+use crate::postgres::{InstanceReason, QueryReason, Role, Version};
+
+/// How an instance stands.
+#[derive(Clone, Debug)]
+pub struct InstanceStatus {
+    pub name: String,
+    pub cluster: String,
+    pub reason: InstanceReason,
+    /// Why it is not up and what to do; none where all is well.
+    pub message: Option<String>,
+    /// Since when that reason holds.
+    pub since: SystemTime,
+    /// As of the last session; none before the first.
+    pub version: Option<Version>,
+    pub role: Option<Role>,
+    /// Sessions in use now.
+    pub sessions: usize,
+    /// Whose certificate, and when it ends.
+    pub certificates: Vec<(String, SystemTime)>,
+    /// What a person should know of the connection though it works.
+    pub notices: Vec<String>,
+    pub queries: Vec<QueryStatus>,
+}
+
+/// How one query of an instance fares.
+#[derive(Clone, Debug)]
+pub struct QueryStatus {
+    pub name: String,
+    pub pack: String,
+    /// Time between two runs.
+    pub interval: Duration,
+    /// None before the first run.
+    pub reason: Option<QueryReason>,
+    /// What was lost or why it failed, and what to do.
+    pub message: Option<String>,
+    /// How long ago the last run ended, or was found to be impossible.
+    pub ended: Option<Duration>,
+    /// How long the last run took.
+    pub duration: Option<Duration>,
+    /// Age of the last usable result.
+    pub age: Option<Duration>,
+    /// Rows of the last run.
+    pub rows: usize,
+    /// Series shown now.
+    pub series: usize,
+}
+
+impl InstanceStatus {
+    /// What `board` says at `now`; the connection's part is filled in by who knows it.
+    pub(crate) fn of(board: &Board, name: &str, cluster: &str, now: Instant) -> Self {
+        let (verdict, since) = board.standing.shown(now);
+        Self {
+            name: name.to_owned(),
+            cluster: cluster.to_owned(),
+            reason: verdict.reason,
+            message: verdict.message,
+            since: wall(since, now),
+            version: board.facts.as_ref().map(|facts| facts.version),
+            role: board.facts.as_ref().map(|facts| facts.role),
+            sessions: board.sessions_open,
+            certificates: Vec::new(),
+            notices: Vec::new(),
+            queries: board.entries.iter().map(|entry| query(board, entry, now)).collect(),
+        }
+    }
+}
+
+fn query(board: &Board, entry: &Entry, now: Instant) -> QueryStatus {
+    let last = entry.last.as_ref();
+    QueryStatus {
+        name: entry.query.name.to_string(),
+        pack: entry.query.pack.to_string(),
+        interval: entry.interval,
+        reason: last.map(|run| run.reason),
+        message: last.and_then(|run| run.message.clone()),
+        ended: last.map(|run| now - run.finished),
+        duration: last.map(|run| run.duration),
+        age: entry.shown.as_ref().map(|shown| now - shown.at),
+        rows: last.map_or(0, |run| run.rows),
+        series: board.present(entry, now).map_or(0, |shown| shown.series),
+    }
+}

@@ -1,0 +1,475 @@
+//! One instance's worker: two lanes, each a task with one session, that do what the board says is due.
+//!
+//! The fast lane stands for the instance: its session is the one that `pg_up` speaks of, it connects
+//! first and reads the facts. The rest lane follows when that one stands.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+use super::board::{Board, Ending, Job, Lane};
+use super::claims::Claims;
+use super::rows::Terms;
+use super::run::{Ran, run};
+use super::standing::Failure;
+use crate::instances::{Connector, Limits, QueryError, Session};
+use crate::metric::Labels;
+use crate::packs::Query;
+use crate::postgres::{Facts, InstanceReason, LogSettings, QueryReason, Role};
+use crate::task::{Backoff, Group, Stop};
+
+/// How long a login may take, from the first packet to the facts.
+pub(crate) const CONNECT: Duration = Duration::from_secs(5);
+
+/// How long the server may take for what costs it nothing. Scrapes do not wait so long; a session
+/// that is given up early would be replaced by another, which a hanging server needs least.
+const TRIFLE: Duration = Duration::from_secs(6);
+
+/// How long an idle session's end may go unnoticed.
+const GLANCE: Duration = Duration::from_secs(1);
+
+/// How long a statement may go on after the stop has begun, before it is cancelled.
+const LAST_WORD: Duration = Duration::from_millis(500);
+
+/// Tells whether the server answers, and in which role, without touching any relation.
+const PING: &str = "SELECT pg_catalog.pg_is_in_recovery()";
+
+/// What a lane has in hand of its instance.
+pub(crate) struct Worker {
+    pub(crate) name: String,
+    pub(crate) cluster: String,
+    /// Identity and configured labels.
+    pub(crate) base: Labels,
+    pub(crate) connector: Connector,
+    claims: Arc<Claims>,
+    max_series: Option<usize>,
+    board: Mutex<Board>,
+    /// Something became due for that lane.
+    fast: Notify,
+    rest: Notify,
+    /// Something ended that a scrape may wait for.
+    progress: watch::Sender<()>,
+    log_settings: watch::Sender<Option<LogSettings>>,
+}
+
+/// How a lane's time with one session ended.
+enum Parting {
+    Stopped,
+    Lost(Failure),
+}
+
+impl Worker {
+    pub(crate) fn new(
+        name: &str,
+        cluster: &str,
+        base: Labels,
+        connector: Connector,
+        claims: Arc<Claims>,
+        max_series: Option<usize>,
+        board: Board,
+    ) -> Self {
+        Self {
+            name: name.to_owned(),
+            cluster: cluster.to_owned(),
+            base,
+            connector,
+            claims,
+            max_series,
+            board: Mutex::new(board),
+            fast: Notify::new(),
+            rest: Notify::new(),
+            progress: watch::Sender::new(()),
+            log_settings: watch::Sender::new(None),
+        }
+    }
+
+    /// Starts both lanes.
+    pub(crate) fn start(self: &Arc<Self>, group: &Group) {
+        let (worker, stop) = (Arc::clone(self), group.signal());
+        group.spawn("fast lane", async move { worker.fast_lane(&stop).await });
+        let (worker, stop) = (Arc::clone(self), group.signal());
+        group.spawn("rest lane", async move { worker.rest_lane(&stop).await });
+    }
+
+    /// The board; never held across a wait.
+    pub(crate) fn board(&self) -> MutexGuard<'_, Board> {
+        self.board.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A scrape begins.
+    pub(crate) fn demand(&self, begin: Instant) {
+        self.board().demand(begin);
+        self.fast.notify_one();
+    }
+
+    /// Waits until the scrape that began at `begin` has nothing to wait for, at most to `deadline`.
+    pub(crate) async fn settled(&self, begin: Instant, deadline: Instant) {
+        let mut progress = self.progress.subscribe();
+        loop {
+            progress.mark_unchanged();
+            if self.board().is_settled(begin) {
+                return;
+            }
+            if timeout_at(deadline, progress.changed()).await.is_err() {
+                self.board().standing.overdue(begin, Instant::now());
+                return;
+            }
+        }
+    }
+
+    pub(crate) fn log_settings(&self) -> watch::Receiver<Option<LogSettings>> {
+        self.log_settings.subscribe()
+    }
+
+    // ---- the fast lane ----
+
+    async fn fast_lane(&self, stop: &Stop) {
+        while let Some((session, facts)) = self.stand(stop).await {
+            tracing::info!(
+                instance = self.name,
+                version = %facts.version,
+                role = facts.role.as_str(),
+                "connected"
+            );
+            self.publish(&facts);
+            {
+                let mut board = self.board();
+                board.connected(facts, Instant::now());
+                board.sessions_open += 1;
+            }
+            self.tell();
+            self.rest.notify_one();
+            let parting = self.serve(Lane::Fast, session, stop).await;
+            self.board().sessions_open -= 1;
+            let Parting::Lost(failure) = parting else { return };
+            tracing::warn!(
+                instance = self.name,
+                reason = failure.reason.as_str(),
+                "{}",
+                failure.message
+            );
+            let now = Instant::now();
+            let again = {
+                let mut board = self.board();
+                let message = failure.message.clone();
+                let again = board.standing.lost(now, failure);
+                if again > now {
+                    board.unreachable(None, &message, now);
+                }
+                again
+            };
+            self.tell();
+            if !idle(again, stop).await {
+                return;
+            }
+        }
+    }
+
+    /// Connects and reads the facts, again and again until it succeeds; none when it is to stop.
+    async fn stand(&self, stop: &Stop) -> Option<(Session, Facts)> {
+        let mut told = None;
+        loop {
+            self.board().standing.connecting();
+            let attempt = stand(&self.connector, Instant::now() + CONNECT);
+            let failure = tokio::select! {
+                biased;
+                () = stop.draining() => return None,
+                result = attempt => match result {
+                    Ok(stands) => return Some(stands),
+                    Err(failure) => failure,
+                },
+            };
+            // Said once for each reason, not at each attempt.
+            if told.replace(failure.reason) != Some(failure.reason) {
+                let reason = failure.reason.as_str();
+                tracing::warn!(instance = self.name, reason, "{}", failure.message);
+            }
+            let now = Instant::now();
+            let again = {
+                let mut board = self.board();
+                board.unreachable(None, &failure.message, now);
+                board.standing.failed(now, failure)
+            };
+            self.tell();
+            if !idle(again, stop).await {
+                return None;
+            }
+        }
+    }
+
+    // ---- the rest lane ----
+
+    async fn rest_lane(&self, stop: &Stop) {
+        let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30));
+        let mut told = None;
+        loop {
+            // A second session is tried only where the first stands.
+            while !self.board().standing.is_connected() {
+                tokio::select! {
+                    () = stop.draining() => return,
+                    () = self.rest.notified() => {}
+                }
+            }
+            let connected = tokio::select! {
+                biased;
+                () = stop.draining() => return,
+                result = self.connector.connect(None, Instant::now() + CONNECT) => result,
+            };
+            match connected {
+                Ok(session) => {
+                    told = None;
+                    self.board().sessions_open += 1;
+                    let begin = Instant::now();
+                    let parting = self.serve(Lane::Rest, session, stop).await;
+                    self.board().sessions_open -= 1;
+                    let Parting::Lost(failure) = parting else { return };
+                    tracing::debug!(instance = self.name, "rest lane: {}", failure.message);
+                    if begin.elapsed() > Duration::from_secs(60) {
+                        backoff.reset();
+                    }
+                }
+                Err(error) => {
+                    if told.replace(error.reason) != Some(error.reason) {
+                        let reason = error.reason.as_str();
+                        tracing::warn!(
+                            instance = self.name,
+                            reason,
+                            "second session: {}",
+                            error.message
+                        );
+                    }
+                    self.board().unreachable(Some(Lane::Rest), &error.message, Instant::now());
+                }
+            }
+            if !idle(Instant::now() + backoff.wait(), stop).await {
+                return;
+            }
+        }
+    }
+
+    // ---- both ----
+
+    /// Does what is due in `lane` until the session is lost or the stop begins.
+    async fn serve(&self, lane: Lane, mut session: Session, stop: &Stop) -> Parting {
+        let wake = match lane {
+            Lane::Fast => &self.fast,
+            Lane::Rest => &self.rest,
+        };
+        loop {
+            if stop.is_draining() {
+                session.close().await;
+                return Parting::Stopped;
+            }
+            if session.is_closed() {
+                return Parting::Lost(Failure::new(
+                    InstanceReason::Refused,
+                    "the server closed the session; see its log for why",
+                ));
+            }
+            let job = self.board().next(lane, Instant::now());
+            let lost = match job {
+                Job::Wait(until) => {
+                    let glance = Instant::now() + GLANCE;
+                    tokio::select! {
+                        () = stop.draining() => {}
+                        () = wake.notified() => {}
+                        () = sleep_until(until.min(glance)) => {}
+                    }
+                    None
+                }
+                job => {
+                    let done = tokio::select! {
+                        lost = self.work(lane, job, &mut session) => Some(lost),
+                        () = over(stop) => None,
+                    };
+                    let Some(lost) = done else {
+                        session.abandon().await;
+                        return Parting::Stopped;
+                    };
+                    lost
+                }
+            };
+            if let Some(failure) = lost {
+                return Parting::Lost(failure);
+            }
+        }
+    }
+
+    /// Does one job. Returns why the session is lost, when it is.
+    async fn work(&self, lane: Lane, job: Job, session: &mut Session) -> Option<Failure> {
+        match job {
+            Job::Wait(_) => None,
+            Job::Ping => self.ping(session).await,
+            Job::Facts => self.read_facts(session).await,
+            Job::Query(index) => self.query(lane, index, session).await,
+        }
+    }
+
+    async fn ping(&self, session: &mut Session) -> Option<Failure> {
+        self.board().ping_begins(Instant::now());
+        let result = session.run(PING, &trifle()).await;
+        let known = self.board().facts.as_ref().map(|facts| facts.role);
+        let flipped = match &result {
+            Ok(rows) => {
+                let standby =
+                    rows.rows.first().and_then(|row| row.first()?.as_deref()) == Some("t");
+                let role = if standby { Role::Standby } else { Role::Primary };
+                known.is_some_and(|known| known != role)
+            }
+            Err(_) => false,
+        };
+        let lost = self.heard(result.err());
+        self.board().ping_ends();
+        self.tell();
+        if flipped && lost.is_none() { self.read_facts(session).await } else { lost }
+    }
+
+    async fn read_facts(&self, session: &mut Session) -> Option<Failure> {
+        self.board().facts_asked(Instant::now());
+        match session.facts(Instant::now() + TRIFLE).await {
+            Ok(facts) => {
+                self.publish(&facts);
+                let now = Instant::now();
+                let mut board = self.board();
+                board.standing.answered(now);
+                board.learn(facts, now);
+                drop(board);
+                self.fast.notify_one();
+                self.tell();
+                None
+            }
+            Err(error) => self.heard(Some(error)),
+        }
+    }
+
+    async fn query(&self, lane: Lane, index: usize, session: &mut Session) -> Option<Failure> {
+        let begun = self.board().begin(index, Instant::now());
+        let (query, sql) = begun?;
+        let terms = self.terms(&query);
+        let Ran { ending, answered, lost } = run(session, &query, &sql, Some(lane), &terms).await;
+        let handed_over = matches!(ending, Ending::TooSlow);
+        let now = Instant::now();
+        let news = {
+            let mut board = self.board();
+            if answered {
+                board.standing.answered(now);
+            }
+            let news = board.finish(index, lane, ending, now);
+            if lost.is_some() {
+                board.suspect(index);
+            }
+            news
+        };
+        if let Some((reason, message)) = news {
+            self.log(&query, reason, message.as_deref());
+        }
+        self.tell();
+        if handed_over {
+            self.rest.notify_one();
+        }
+        lost.map(|error| of_query(&error))
+    }
+
+    fn terms(&self, query: &Query) -> Terms<'_> {
+        Terms {
+            base: &self.base,
+            claims: &self.claims,
+            max_series: query.max_series.or(self.max_series),
+        }
+    }
+
+    /// Takes note of an answer, or of a session lost.
+    fn heard(&self, error: Option<QueryError>) -> Option<Failure> {
+        let lost = error.filter(|error| error.session_lost);
+        if lost.as_ref().is_none_or(|error| error.sqlstate.is_some()) {
+            self.board().standing.answered(Instant::now());
+        }
+        lost.map(|error| of_query(&error))
+    }
+
+    fn log(&self, query: &Query, reason: QueryReason, message: Option<&str>) {
+        let (instance, query, reason) = (self.name.as_str(), &*query.name, reason.as_str());
+        match message {
+            Some(message) => tracing::warn!(instance, query, reason, "{message}"),
+            None => tracing::info!(instance, query, reason, "the query works again"),
+        }
+    }
+
+    fn publish(&self, facts: &Facts) {
+        self.log_settings.send_if_modified(|known| {
+            let changed = known.as_ref() != Some(&facts.log);
+            *known = Some(facts.log.clone());
+            changed
+        });
+    }
+
+    fn tell(&self) {
+        self.progress.send_replace(());
+    }
+}
+
+/// A session whose server has told its facts.
+///
+/// # Errors
+/// Why there is none.
+pub(crate) async fn stand(
+    connector: &Connector,
+    deadline: Instant,
+) -> Result<(Session, Facts), Failure> {
+    let mut session = connector
+        .connect(None, deadline)
+        .await
+        .map_err(|error| Failure::new(error.reason, error.message))?;
+    let facts = match session.facts(deadline).await {
+        Ok(facts) => facts,
+        Err(error) => {
+            session.close().await;
+            return Err(of_query(&error));
+        }
+    };
+    Ok((session, facts))
+}
+
+/// Ends when the time is over in which a statement in hand may end by itself.
+async fn over(stop: &Stop) {
+    stop.draining().await;
+    tokio::select! {
+        () = stop.cut() => {}
+        () = tokio::time::sleep(LAST_WORD) => {}
+    }
+}
+
+/// Waits until `until`; false when the stop begins before.
+async fn idle(until: Instant, stop: &Stop) -> bool {
+    tokio::select! {
+        biased;
+        () = stop.draining() => false,
+        () = sleep_until(until) => true,
+    }
+}
+
+fn trifle() -> Limits {
+    Limits {
+        statement_timeout: TRIFLE,
+        deadline: Instant::now() + TRIFLE,
+        max_rows: 1,
+        max_bytes: 1 << 10,
+        search_path: Query::NATIVE_PATH,
+    }
+}
+
+/// What a lost session says of its instance.
+fn of_query(error: &QueryError) -> Failure {
+    let reason = match error.reason {
+        QueryReason::Timeout | QueryReason::LockTimeout => InstanceReason::Timeout,
+        QueryReason::Permission => InstanceReason::Permission,
+        QueryReason::Disconnected => match error.sqlstate.as_deref() {
+            Some(code) => InstanceReason::of_sqlstate(code),
+            None => InstanceReason::Unreachable,
+        },
+        _ => InstanceReason::Error,
+    };
+    Failure::new(reason, error.message.clone())
+}
