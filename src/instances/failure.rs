@@ -144,12 +144,12 @@ impl Attempt<'_> {
             ),
             "57P03" => format!("the server is not ready ({said}); wait until it is"),
             "57P01" | "57P02" => format!("the server hung up ({said}); wait until it is back"),
-            "08P01" | "0A000" | "22023" => {
+            "08P01" | "0A000" | "22023" | "42704" => {
                 return self.error(
                     InstanceReason::Unsupported,
                     &format!(
-                        "the server refuses the session's settings ({said}); connect to PostgreSQL \
-                         itself, not through a pooler"
+                        "the server refuses the session's settings ({said}); correct `options`, and \
+                         connect to PostgreSQL itself, not through a pooler"
                     ),
                 );
             }

@@ -176,7 +176,8 @@ impl Session {
         hexadecimal: bool,
         started: Instant,
     ) -> Result<Rows, Stop> {
-        self.wire.gate.allow(limits.max_bytes as u64 + OVERHEAD);
+        let room = room(limits);
+        self.wire.gate.allow(room);
         let columns = self.prepare(sql, limits).await?;
         let statement = if hexadecimal {
             in_hexadecimal(sql, &columns, self.sql_ascii)
@@ -192,7 +193,7 @@ impl Session {
             match self.wire.drive(limits.deadline, next(&mut stream)).await {
                 Ok(Some(Ok(message))) => match reader.take(&message) {
                     // The gate bounds one message, not the whole result.
-                    Taken::More => self.wire.gate.allow(limits.max_bytes as u64 + OVERHEAD),
+                    Taken::More => self.wire.gate.allow(room),
                     other => break other,
                 },
                 Ok(Some(Err(error))) => {
@@ -302,7 +303,7 @@ impl Session {
     /// Ends a statement of which nothing more is wanted. The session may be lost by it.
     async fn cut(&mut self, mut stream: Stream, changes: &str, limits: &Limits) {
         let gate = self.wire.gate.clone();
-        let room = limits.max_bytes as u64 + OVERHEAD;
+        let room = room(limits);
         let until = limits.deadline.min(Instant::now() + NEARLY_DONE);
         let drain = async |stream: &mut Stream| {
             while let Some(Ok(_)) = next(stream).await {
@@ -422,6 +423,11 @@ impl Session {
             ..told(reason, &format!("{}; {remedy}", one_line(refusal.message())))
         }
     }
+}
+
+/// How many bytes may come for one message.
+fn room(limits: &Limits) -> u64 {
+    (limits.max_bytes as u64).saturating_add(OVERHEAD)
 }
 
 fn told(reason: QueryReason, message: &str) -> QueryError {

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::SystemTime;
 
 use x509_cert::Version;
-use x509_cert::der::Decode;
+use x509_cert::der::{Decode, Encode};
 use x509_cert::ext::pkix::SubjectAltName;
 use x509_cert::ext::pkix::name::GeneralName;
 use x509_cert::name::Name;
@@ -21,6 +21,8 @@ pub struct Certificate {
     pub not_after: SystemTime,
     /// Whether it is X.509 version 3; older ones can hold no `subjectAltName`.
     pub version_3: bool,
+    /// `subjectPublicKeyInfo`, DER.
+    pub public_key: Vec<u8>,
 }
 
 impl Certificate {
@@ -31,7 +33,9 @@ impl Certificate {
             Ok(Some((_, names))) => names.0.iter().filter_map(name).collect(),
             _ => Vec::new(),
         };
+        let public_key = inner.subject_public_key_info.to_der().ok()?;
         Some(Self {
+            public_key,
             names,
             subject: shown(&inner.subject),
             issuer: shown(&inner.issuer),

@@ -10,8 +10,8 @@ use super::verify::Refusal;
 pub fn explain(error: &io::Error) -> Option<String> {
     let inner = error.get_ref()?;
     let Some(tls) = inner.downcast_ref::<Error>() else {
-        // An error of ours may be wrapped once more on its way through a stream.
-        return inner.source()?.downcast_ref::<io::Error>().and_then(explain);
+        // One error may be wrapped in another on its way through the streams.
+        return inner.downcast_ref::<io::Error>().and_then(explain);
     };
     Some(match tls {
         Error::InvalidCertificate(CertificateError::Other(other)) => {

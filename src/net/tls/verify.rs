@@ -6,8 +6,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
-use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::crypto::{
+    WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature,
+    verify_tls13_signature_with_raw_key,
+};
+use rustls::pki_types::{CertificateDer, ServerName, SubjectPublicKeyInfoDer, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{
     CertificateError, DigitallySignedStruct, Error, OtherError, RootCertStore, SignatureScheme,
@@ -58,6 +61,13 @@ impl Verifier {
         Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(Refusal(sentence)))))
     }
 
+    fn outdated(host: &str) -> Error {
+        Self::refuse(format!(
+            "the server's certificate is of the outdated X.509 version 1; {}",
+            reissue(host)
+        ))
+    }
+
     fn chain(
         &self,
         own: &CertificateDer<'_>,
@@ -97,14 +107,11 @@ impl ServerCertVerifier for Verifier {
         self.seen.keep(end_entity);
         let told = Certificate::read(end_entity);
         let host = server_name.to_str();
-        if told.as_ref().is_some_and(|c| !c.version_3) {
-            return Err(Self::refuse(format!(
-                "the server's certificate is of the outdated X.509 version 1; {}",
-                reissue(&host)
-            )));
-        }
         if self.check == Check::Nothing {
             return Ok(ServerCertVerified::assertion());
+        }
+        if told.as_ref().is_some_and(|c| !c.version_3) {
+            return Err(Self::outdated(&host));
         }
         let parsed = ParsedCertificate::try_from(end_entity)?;
         self.chain(end_entity, &parsed, intermediates, now)
@@ -122,6 +129,10 @@ impl ServerCertVerifier for Verifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
+        if Certificate::read(certificate).is_some_and(|c| !c.version_3) {
+            // Nothing here can read its key under TLS 1.2.
+            return Err(Self::outdated("the server's name"));
+        }
         verify_tls12_signature(message, certificate, signature, &self.algorithms)
     }
 
@@ -131,7 +142,16 @@ impl ServerCertVerifier for Verifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, certificate, signature, &self.algorithms)
+        match Certificate::read(certificate) {
+            // Who holds the key is proven even where nobody vouches for it: SCRAM binds to it.
+            Some(told) if !told.version_3 => verify_tls13_signature_with_raw_key(
+                message,
+                &SubjectPublicKeyInfoDer::from(told.public_key),
+                signature,
+                &self.algorithms,
+            ),
+            _ => verify_tls13_signature(message, certificate, signature, &self.algorithms),
+        }
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

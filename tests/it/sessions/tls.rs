@@ -173,6 +173,11 @@ async fn bad_certificates_are_refused_with_the_remedy() {
             "X.509 version 1; reissue it as version 3 with subjectAltName=DNS:localhost",
         );
     }
+    // Where nothing is verified, it encrypts as well as another; SCRAM binds to it, too.
+    assert_eq!(encrypted(&at(&cluster, "sslmode=require")).await, "t");
+    cluster.set_hba("hostssl all all 127.0.0.1/32 scram-sha-256");
+    let bound = format!("sslmode=require channel_binding=require password={PASSWORD}");
+    assert_eq!(encrypted(&at(&cluster, &bound)).await, "t");
     // A certificate of its own that lies in the root file, with the right name.
     let own = authority.server(&["localhost"]);
     let Some(cluster) = with_certificate(major, &own, &authority) else { return };
