@@ -58,9 +58,10 @@ impl Target {
         else {
             return (None, None);
         };
-        let Ok(file) = std::fs::File::open(&path) else { return (None, None) };
         let shown = path.display();
-        match file.metadata() {
+        // Looked at before it is opened: to open a pipe would wait for a writer.
+        match std::fs::metadata(&path) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return (None, None),
             Ok(metadata) if !metadata.is_file() => {
                 return (
                     None,
@@ -80,7 +81,9 @@ impl Target {
             Err(e) => return (None, Some(format!("cannot read {shown}: {e}; make it readable"))),
         }
         let mut text = String::new();
-        if let Err(e) = file.take(MAX_PASSFILE).read_to_string(&mut text) {
+        let read = std::fs::File::open(&path)
+            .and_then(|file| file.take(MAX_PASSFILE).read_to_string(&mut text));
+        if let Err(e) = read {
             return (None, Some(format!("cannot read {shown}: {e}; make it readable text")));
         }
         let name = match (&host.host, host.hostaddr) {
