@@ -356,7 +356,7 @@ impl Cluster {
     }
 
     fn launch(&self) -> Running {
-        let script = r#"trap '' INT
+        let script = r#"trap '' HUP INT TERM
 "$1/postgres" -D "$2/data" -p "$3" </dev/null >>"$2/stderr.log" 2>&1 &
 server=$!
 echo $server
