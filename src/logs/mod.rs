@@ -1,14 +1,28 @@
 //! The log river: source → envelope → record → events → redact → route → batch.
 
 mod assemble;
+mod batch;
+mod checkpoint;
+mod count;
+mod desk;
 pub mod entry;
 mod events;
 pub mod format;
+mod lane;
+mod pipeline;
 mod record;
 mod redact;
+mod route;
+mod sender;
+mod source;
+mod stamp;
+mod wake;
 
 pub use assemble::{Assembler, Break, Counts, IDLE};
+pub use checkpoint::OpenError;
 pub use events::{Event, EventKind, classify};
 pub use format::{Prefix, Reading, Verbosity};
+pub use lane::Standing;
+pub use pipeline::{FileStatus, LaneStatus, LogStatus, Shipper, SourceStatus, StartError};
 pub use record::{Fields, Key, Part, Record, Severity, SqlState};
 pub use redact::{Counts as Redacted, Level, redact};

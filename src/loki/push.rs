@@ -1,6 +1,5 @@
 //! One push: entries of one stream out, an [`Outcome`] back. Retrying is `deliver`'s matter.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -13,9 +12,8 @@ use prometheus::{IntCounter, IntCounterVec};
 use tokio::time::Instant;
 
 use super::{Outcome, Reason};
-use crate::config::{LokiTarget, SecretSource};
+use crate::config::{LokiTarget, SecretReader, SecretSource};
 use crate::net::{HttpClient, TlsFiles};
-use crate::secret::Secret;
 use crate::telemetry::Telemetry;
 
 /// How long Loki may take to answer a push. Its own write path gives up after 10 s.
@@ -81,38 +79,30 @@ impl Counters {
 /// Credentials that are read again at each request, so that a rotation needs no restart.
 struct Authorization {
     user: Option<String>,
-    source: SecretSource,
-    last: Mutex<Secret>,
+    secret: SecretReader,
 }
 
 impl Authorization {
-    fn new(user: Option<String>, source: SecretSource) -> Result<Self, String> {
-        let last = Mutex::new(source.read()?);
-        Ok(Self { user, source, last })
+    fn new(user: Option<String>, source: &SecretSource) -> Result<Self, String> {
+        let secret = source.reader();
+        secret.current()?;
+        Ok(Self { user, secret })
     }
 
     /// The header's value, and whether the secret is the last known one, unread this time.
-    fn header(&self) -> (Option<HeaderValue>, bool) {
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let stale = match self.source.read() {
-            Ok(secret) => {
-                *last = secret;
-                false
-            }
-            Err(_) => true,
-        };
+    fn header(&self) -> Result<(HeaderValue, bool), String> {
+        let current = self.secret.current()?;
         let text = match &self.user {
             Some(user) => {
-                let pair = format!("{user}:{}", last.expose());
+                let pair = format!("{user}:{}", current.secret.expose());
                 format!("Basic {}", BASE64_STANDARD.encode(pair))
             }
-            None => format!("Bearer {}", last.expose()),
+            None => format!("Bearer {}", current.secret.expose()),
         };
-        let value = HeaderValue::from_str(&text).ok().map(|mut value| {
-            value.set_sensitive(true);
-            value
-        });
-        (value, stale)
+        let mut value = HeaderValue::from_str(&text)
+            .map_err(|_| "the credential for Loki holds a line end; remove it".to_owned())?;
+        value.set_sensitive(true);
+        Ok((value, current.stale.is_some()))
     }
 }
 
@@ -144,10 +134,8 @@ impl Loki {
             key_file: target.key_file.clone(),
         })?;
         let authorization = match (&target.basic_auth, &target.bearer_token) {
-            (Some((user, password)), _) => {
-                Some(Authorization::new(Some(user.clone()), password.clone())?)
-            }
-            (None, Some(token)) => Some(Authorization::new(None, token.clone())?),
+            (Some((user, password)), _) => Some(Authorization::new(Some(user.clone()), password)?),
+            (None, Some(token)) => Some(Authorization::new(None, token)?),
             (None, None) => None,
         };
         Ok(Self { client, url, authorization, counters: Counters::new(telemetry) })
@@ -193,11 +181,10 @@ impl Loki {
             request = request.header("X-Scope-OrgID", tenant);
         }
         if let Some(authorization) = &self.authorization {
-            let (value, stale) = authorization.header();
+            let (value, stale) = authorization.header()?;
             if stale {
                 self.counters.secrets.inc();
             }
-            let value = value.ok_or("the credential for Loki holds a line end; remove it")?;
             request = request.header(AUTHORIZATION, value);
         }
         request.body(Full::from(body)).map_err(|e| {

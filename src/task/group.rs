@@ -32,7 +32,8 @@ impl Stop {
     }
 
     pub fn is_draining(&self) -> bool {
-        *self.0.borrow() >= Phase::Draining
+        // As in `reached`, a dropped group stops its tasks.
+        *self.0.borrow() >= Phase::Draining || self.0.has_changed().is_err()
     }
 
     async fn reached(&self, phase: Phase) {

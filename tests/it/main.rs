@@ -6,6 +6,7 @@ mod config; // configuration files and what is said about them
 mod collect; // scrapes of real servers: outages, locks, bad queries
 mod exposition; // pages: golden files, promtool, an independent reader
 mod sessions; // sessions with real servers, TLS, budgets
+mod logs; // the log river: rotation, outages, restarts
 mod http; // endpoints, limits, TLS and users of the door
 mod support; // real servers, the built binary, readers of pages
 mod tidy; // imports between rooms, length of files, the dependency tree

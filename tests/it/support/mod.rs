@@ -7,7 +7,9 @@
 
 pub mod agent;
 pub mod exposition;
+pub mod loki;
 pub mod pki;
 pub mod postgres;
 pub mod process;
 pub mod prometheus;
+pub mod river;

@@ -1,0 +1,209 @@
+//! The state directory's one owner: it holds the lock, and saves for all who ask at once.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use prometheus::{IntCounter, IntCounterVec};
+use rustix::fs::{FlockOperation, flock};
+
+use super::{Loaded, State, file};
+use crate::telemetry::Telemetry;
+
+/// Why the state directory cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error(
+        "another agent runs with the state directory {}; stop it or give this one a directory of \
+         its own", .0.display()
+    )]
+    Locked(PathBuf),
+    #[error(
+        "cannot use the state directory {}: {source}; make it writable for the agent's user or set \
+         state_directory", directory.display()
+    )]
+    Directory { directory: PathBuf, source: io::Error },
+}
+
+/// The state, its file, and the lock on its directory.
+pub(in crate::logs) struct Checkpoint {
+    directory: PathBuf,
+    state: Mutex<Versioned>,
+    /// The version of the state that is safe on disk. Who holds it, writes.
+    saved: tokio::sync::Mutex<u64>,
+    problem: Mutex<Option<String>>,
+    saves: IntCounter,
+    errors: IntCounter,
+    _lock: File,
+}
+
+struct Versioned {
+    state: State,
+    version: u64,
+}
+
+impl Checkpoint {
+    /// Makes the directory if need be, locks it and loads what is there.
+    ///
+    /// # Errors
+    /// When another agent holds the lock, or the directory cannot be made, read or written.
+    pub(in crate::logs) fn open(
+        directory: &Path,
+        telemetry: &Telemetry,
+    ) -> Result<Self, OpenError> {
+        let fail = |source| OpenError::Directory { directory: directory.to_owned(), source };
+        fs::DirBuilder::new().recursive(true).mode(0o750).create(directory).map_err(fail)?;
+        let lock = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(directory.join("lock"))
+            .map_err(fail)?;
+        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                return Err(OpenError::Locked(directory.to_owned()));
+            }
+            Err(e) => return Err(fail(e.into())),
+        }
+        let (state, loaded) = file::load(directory).map_err(fail)?;
+        let loads: IntCounterVec = telemetry.counters(
+            "pgvigil_checkpoint_damaged_total",
+            "Checkpoints found damaged at the start, by what was used instead.",
+            &["used"],
+        );
+        for used in ["previous", "none"] {
+            loads.with_label_values(&[used]).inc_by(0);
+        }
+        match loaded {
+            Loaded::Fresh | Loaded::Current => {}
+            Loaded::Previous => {
+                loads.with_label_values(&["previous"]).inc();
+                tracing::warn!(
+                    "the checkpoint in {} was damaged or missing; the one before it is used, and \
+                     some records are sent again",
+                    directory.display()
+                );
+            }
+            Loaded::Damaged => {
+                loads.with_label_values(&["none"]).inc();
+                tracing::error!(
+                    "the checkpoints in {} are damaged; files are read as if met for the first \
+                     time, and what was sent already may be sent again",
+                    directory.display()
+                );
+            }
+        }
+        Ok(Self {
+            directory: directory.to_owned(),
+            state: Mutex::new(Versioned { state, version: 1 }),
+            saved: tokio::sync::Mutex::new(0),
+            problem: Mutex::new(None),
+            saves: telemetry.counter("pgvigil_checkpoint_saves_total", "Checkpoints written."),
+            errors: telemetry.counter(
+                "pgvigil_checkpoint_errors_total",
+                "Checkpoints that could not be written.",
+            ),
+            _lock: lock,
+        })
+    }
+
+    /// Looks at the state.
+    pub(in crate::logs) fn read<R>(&self, look: impl FnOnce(&State) -> R) -> R {
+        look(&self.state.lock().unwrap_or_else(PoisonError::into_inner).state)
+    }
+
+    /// Changes the state; [`Checkpoint::save`] makes the change outlive the process.
+    pub(in crate::logs) fn change<R>(&self, change: impl FnOnce(&mut State) -> R) -> R {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.version += 1;
+        change(&mut state.state)
+    }
+
+    /// Returns when every change made before the call is safe on disk, or could not be written:
+    /// then false, and [`Checkpoint::problem`] says why. Calls at the same time share one write.
+    pub(in crate::logs) async fn save(&self) -> bool {
+        let wanted = self.state.lock().unwrap_or_else(PoisonError::into_inner).version;
+        let mut saved = self.saved.lock().await;
+        if *saved >= wanted {
+            return true;
+        }
+        let (version, encoded) = {
+            let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            (state.version, file::encode(&state.state))
+        };
+        let directory = self.directory.clone();
+        let written = tokio::task::spawn_blocking(move || {
+            file::write(&directory, &encoded.map_err(io::Error::from)?)
+        })
+        .await
+        .unwrap_or_else(|e| Err(io::Error::other(e)));
+        let mut problem = self.problem.lock().unwrap_or_else(PoisonError::into_inner);
+        match written {
+            Ok(()) => {
+                *saved = version;
+                self.saves.inc();
+                if problem.take().is_some() {
+                    tracing::info!(
+                        "the checkpoint in {} is written again",
+                        self.directory.display()
+                    );
+                }
+                true
+            }
+            Err(e) => {
+                self.errors.inc();
+                let sentence = format!(
+                    "cannot write the checkpoint in {}: {e}; make room or give write permission, \
+                     else a restart sends records again",
+                    self.directory.display()
+                );
+                if problem.as_ref() != Some(&sentence) {
+                    tracing::error!("{sentence}");
+                }
+                *problem = Some(sentence);
+                false
+            }
+        }
+    }
+
+    /// What keeps the checkpoint from being written now.
+    pub(in crate::logs) fn problem(&self) -> Option<String> {
+        self.problem.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn one_agent_at_a_time() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("new").join("state");
+        let first = Checkpoint::open(&path, &Telemetry::new()).unwrap();
+        let second = Checkpoint::open(&path, &Telemetry::new()).err().unwrap();
+        assert!(matches!(second, OpenError::Locked(_)), "{second}");
+        first.change(|state| state.known_sources.push("s".into()));
+        assert!(first.save().await);
+        drop(first);
+        let again = Checkpoint::open(&path, &Telemetry::new()).unwrap();
+        assert_eq!(again.read(|state| state.known_sources.clone()), ["s"]);
+    }
+
+    #[tokio::test]
+    async fn a_checkpoint_that_cannot_be_written_is_said_and_mended() {
+        let directory = tempfile::tempdir().unwrap();
+        let checkpoint = Checkpoint::open(directory.path(), &Telemetry::new()).unwrap();
+        // A directory where the new file should be: nobody can write it, not even root.
+        let blocker = directory.path().join("checkpoint.new.json");
+        fs::create_dir(&blocker).unwrap();
+        assert!(!checkpoint.save().await);
+        assert!(checkpoint.problem().unwrap().contains("; make room"));
+        fs::remove_dir(&blocker).unwrap();
+        assert!(checkpoint.save().await);
+        assert_eq!(checkpoint.problem(), None);
+    }
+}

@@ -1,0 +1,248 @@
+//! A lane: one route's queue into one stream. Readers put records in, one sender takes batches out;
+//! a full lane stops the reading of whoever feeds it, and of nobody else.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+
+use super::batch::Batch;
+use super::entry;
+use super::source::Taken;
+use super::wake::Wake;
+use super::{Record, Severity};
+use crate::loki::StreamLabels;
+use crate::task::Stop;
+
+/// How long a batch is filled.
+const LINGER: Duration = Duration::from_secs(1);
+/// The same, once it holds an error.
+const LINGER_URGENT: Duration = Duration::from_millis(100);
+
+/// Loki refuses what is more than an hour behind the newest entry of its stream (half of
+/// `max_chunk_age`); five minutes are kept for what is in flight.
+const LATE: i64 = 55 * 60 * 1_000_000_000;
+
+/// How a lane stands, for the status page.
+#[derive(Clone, Debug, Default)]
+pub struct Standing {
+    /// How the last attempt ended, in the words of `pgvigil_loki_requests_total`, `stored` for the
+    /// local store.
+    pub outcome: Option<&'static str>,
+    /// What keeps entries from being stored, in one sentence.
+    pub problem: Option<String>,
+    pub last_stored: Option<std::time::SystemTime>,
+}
+
+/// See the module.
+pub(super) struct Lane {
+    pub(super) route: String,
+    pub(super) tenant: Option<String>,
+    pub(super) labels: StreamLabels,
+    /// The stream's name in the checkpoint.
+    pub(super) text: String,
+    pub(super) late_text: String,
+    /// Late records have a stream of their own (Loki), or have not (the local store).
+    splits_late: bool,
+    queue: Mutex<Queue>,
+    filled: Notify,
+    feeders: Vec<Arc<Wake>>,
+    standing: Mutex<Standing>,
+}
+
+#[derive(Default)]
+struct Queue {
+    building: Batch,
+    sealed: Option<Batch>,
+    /// Since when what the sender holds was waiting.
+    sending_since: Option<Instant>,
+    /// The newest time that was put in.
+    newest: Option<i64>,
+    /// How many readers may still put something in.
+    open: usize,
+}
+
+impl Lane {
+    pub(super) fn new(
+        route: &str,
+        tenant: Option<String>,
+        labels: StreamLabels,
+        splits_late: bool,
+        newest: Option<i64>,
+    ) -> Self {
+        Self {
+            route: route.to_owned(),
+            tenant,
+            text: labels.text(),
+            late_text: labels.with("backfill", "true").text(),
+            labels,
+            splits_late,
+            queue: Mutex::new(Queue { newest, ..Queue::default() }),
+            filled: Notify::new(),
+            feeders: Vec::new(),
+            standing: Mutex::default(),
+        }
+    }
+
+    /// Another reader feeds the lane; it is woken when there is room.
+    pub(super) fn add_feeder(&mut self, wake: Arc<Wake>) {
+        self.feeders.push(wake);
+        self.lock().open += 1;
+    }
+
+    /// One reader has ended.
+    pub(super) fn close(&self) {
+        self.lock().open -= 1;
+        self.filled.notify_one();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn has_room(&self) -> bool {
+        let queue = self.lock();
+        !queue.building.is_full() || queue.sealed.is_none()
+    }
+
+    /// The route does not want the record, and is past it.
+    pub(super) fn pass(&self, taken: &Taken, now: Instant) {
+        let mut queue = self.lock();
+        let progress = queue.building.progress(taken.file, now);
+        progress.mark = taken.mark;
+        // The sender's own timer looks after it: nothing waits for a position alone.
+        if queue.building.since == Some(now) {
+            drop(queue);
+            self.filled.notify_one();
+        }
+    }
+
+    /// Puts in a record as it was redacted for this route. Returns whether it is a late one.
+    pub(super) fn put(
+        &self,
+        taken: &Taken,
+        record: &Record,
+        now: Instant,
+        decided: Option<bool>,
+    ) -> bool {
+        let line = entry::line(record);
+        let metadata = entry::metadata(record, &taken.event);
+        let mut queue = self.lock();
+        if queue.building.is_full() && queue.sealed.is_none() {
+            queue.sealed = Some(std::mem::take(&mut queue.building));
+        }
+        let newest = queue.newest.unwrap_or(i64::MIN);
+        let late = self.splits_late && decided.unwrap_or(taken.ns < newest.saturating_sub(LATE));
+        let first = queue.building.is_empty();
+        let progress = queue.building.progress(taken.file, now);
+        progress.mark = taken.mark;
+        progress.decide(record.bytes.start, late);
+        if late {
+            queue.building.late.push(taken.ns, &line, &metadata);
+        } else {
+            queue.building.entries.push(taken.ns, &line, &metadata);
+            queue.newest = Some(newest.max(taken.ns));
+        }
+        let urgent = record.severity.is_some_and(|severity| severity >= Severity::Error);
+        let news = first || queue.building.is_full() || (urgent && !queue.building.urgent);
+        queue.building.urgent |= urgent;
+        drop(queue);
+        if news {
+            self.filled.notify_one();
+        }
+        late
+    }
+
+    /// The next batch to be sent, once it is full or has waited long enough; none when no more will
+    /// come. The batch before counts as done.
+    pub(super) async fn next(&self, stop: &Stop) -> Option<Batch> {
+        loop {
+            let due = {
+                let mut queue = self.lock();
+                queue.sending_since = None;
+                match queue.take(stop.is_draining()) {
+                    Taking::Batch(batch) => {
+                        queue.sending_since = batch.since;
+                        drop(queue);
+                        for wake in &self.feeders {
+                            wake.ring();
+                        }
+                        return Some(*batch);
+                    }
+                    Taking::End => return None,
+                    Taking::At(due) => due,
+                }
+            };
+            let timer = async {
+                match due {
+                    Some(due) => tokio::time::sleep_until(due.into()).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = self.filled.notified() => {}
+                () = timer => {}
+                // From then on nothing waits to be filled: each round takes what there is.
+                () = stop.draining(), if !stop.is_draining() => {}
+                () = stop.cut() => return None,
+            }
+        }
+    }
+
+    /// Nothing waits behind what the sender holds.
+    pub(super) fn is_empty(&self) -> bool {
+        let queue = self.lock();
+        queue.building.is_empty() && queue.sealed.is_none()
+    }
+
+    /// Since when the oldest of what was read waits.
+    pub(super) fn waiting_since(&self) -> Option<Instant> {
+        let queue = self.lock();
+        queue.sending_since.or_else(|| queue.sealed.as_ref()?.since).or(queue.building.since)
+    }
+
+    pub(super) fn standing(&self) -> Standing {
+        self.standing.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Notes how an attempt ended; a problem is logged when it is new, and when it is over.
+    pub(super) fn stand(&self, outcome: &'static str, problem: Option<String>) {
+        let mut standing = self.standing.lock().unwrap_or_else(PoisonError::into_inner);
+        if standing.outcome != Some(outcome) {
+            match (&problem, &standing.problem) {
+                (Some(problem), _) => tracing::warn!(route = %self.route, "{problem}"),
+                (None, Some(_)) => tracing::info!(route = %self.route, "log entries flow again"),
+                (None, None) => {}
+            }
+        }
+        if problem.is_none() {
+            standing.last_stored = Some(std::time::SystemTime::now());
+        }
+        standing.outcome = Some(outcome);
+        standing.problem = problem;
+    }
+}
+
+enum Taking {
+    Batch(Box<Batch>),
+    /// Nothing yet; something at this time unless more comes.
+    At(Option<Instant>),
+    End,
+}
+
+impl Queue {
+    fn take(&mut self, draining: bool) -> Taking {
+        if let Some(sealed) = self.sealed.take() {
+            return Taking::Batch(Box::new(sealed));
+        }
+        let Some(since) = self.building.since else {
+            return if draining && self.open == 0 { Taking::End } else { Taking::At(None) };
+        };
+        let linger = if self.building.urgent { LINGER_URGENT } else { LINGER };
+        let due = since + linger;
+        if self.building.is_full() || draining || due <= Instant::now() {
+            return Taking::Batch(Box::new(std::mem::take(&mut self.building)));
+        }
+        Taking::At(Some(due))
+    }
+}

@@ -1,0 +1,331 @@
+//! The river as a whole: built from the settings, started, looked at, stopped in the direction of
+//! flow.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::watch;
+
+use super::checkpoint::{Checkpoint, OpenError};
+use super::count::{self, Lag, SourceCounts};
+use super::desk::SourceDesk;
+use super::lane::{Lane, Standing};
+use super::route::{self, Rules};
+use super::sender;
+use super::source::{self, Files, Readings};
+use super::wake::Wake;
+use crate::config::{Destination, LogInput, LogSource, Logs, Settings};
+use crate::loki::{Loki, StreamLabels};
+use crate::metric::Family;
+use crate::postgres::LogSettings;
+use crate::task::Group;
+use crate::telemetry::Telemetry;
+
+/// Why the log river does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(transparent)]
+    State(#[from] OpenError),
+    /// Something in the configuration that cannot be used.
+    #[error("{0}")]
+    Configuration(String),
+}
+
+/// The log river of one agent. Stopping is the task group's.
+pub struct Shipper {
+    checkpoint: Arc<Checkpoint>,
+    sources: Vec<Feed>,
+    lanes: Vec<Arc<Lane>>,
+}
+
+/// One source and its lanes, by route number.
+struct Feed {
+    counts: Arc<SourceCounts>,
+    lanes: Vec<Arc<Lane>>,
+}
+
+/// How the river stands; plain values for the status page. It shows no log line.
+#[derive(Clone, Debug, Default)]
+pub struct LogStatus {
+    pub sources: Vec<SourceStatus>,
+    pub lanes: Vec<LaneStatus>,
+    /// What keeps the checkpoint from being written.
+    pub checkpoint_problem: Option<String>,
+}
+
+#[derive(Clone, Debug)]
+pub struct SourceStatus {
+    pub name: String,
+    pub files: Vec<FileStatus>,
+    /// One sentence for each file that cannot be read.
+    pub problems: Vec<String>,
+}
+
+#[derive(Clone, Debug)]
+pub struct FileStatus {
+    pub path: String,
+    pub bytes: u64,
+    /// By route: bytes that are not acknowledged.
+    pub behind: Vec<(String, u64)>,
+}
+
+#[derive(Clone, Debug)]
+pub struct LaneStatus {
+    pub route: String,
+    pub tenant: Option<String>,
+    pub labels: StreamLabels,
+    pub standing: Standing,
+    /// For how long the oldest record that was read waits.
+    pub waiting_seconds: f64,
+}
+
+impl Shipper {
+    /// Starts the river of `settings.logs` in `group`. `log_settings` has for each source what a
+    /// session tells of its server, where there is one.
+    ///
+    /// # Errors
+    /// When the state directory is another agent's or cannot be used, or Loki's address, TLS files
+    /// or secrets cannot.
+    pub fn start(
+        settings: &Settings,
+        log_settings: Vec<Option<watch::Receiver<Option<LogSettings>>>>,
+        group: &Group,
+        telemetry: &Telemetry,
+    ) -> Result<Arc<Self>, StartError> {
+        let Some(logs) = &settings.logs else {
+            return Err(StartError::Configuration(
+                "there is no log source; set logs.sources".to_owned(),
+            ));
+        };
+        let checkpoint = Arc::new(Checkpoint::open(&settings.state_directory, telemetry)?);
+        let loki = match (logs.destination, &logs.loki) {
+            (Destination::Loki, Some(target)) => {
+                let loki = Loki::new(target, telemetry).map_err(StartError::Configuration)?;
+                Some(Arc::new(loki))
+            }
+            _ => None,
+        };
+        let mut plan = Plan::new(settings, logs, &checkpoint);
+        let shipper = Arc::new(Self {
+            sources: plan.feeds(),
+            lanes: plan.lanes.values().cloned().collect(),
+            checkpoint: Arc::clone(&checkpoint),
+        });
+        if let Some(loki) = loki {
+            for lane in &shipper.lanes {
+                group.spawn(
+                    "log sender",
+                    sender::run(
+                        Arc::clone(lane),
+                        Arc::clone(&loki),
+                        Arc::clone(&checkpoint),
+                        group.signal(),
+                    ),
+                );
+            }
+        }
+        plan.start_sources(settings, logs, log_settings, group, &checkpoint);
+        Ok(shipper)
+    }
+
+    /// What the river counts, beside what is in the telemetry's registry.
+    pub fn families(&self) -> Vec<Arc<Family>> {
+        let behind = self.behind();
+        let sources: Vec<_> = self
+            .sources
+            .iter()
+            .map(|feed| {
+                let lags = feed.lanes.iter().map(|lane| Lag {
+                    route: lane.route.clone(),
+                    bytes: behind
+                        .get(&(feed.counts.source.clone(), lane.route.clone()))
+                        .copied()
+                        .unwrap_or(0),
+                    oldest_unsent_seconds: waiting(lane),
+                });
+                (Arc::clone(&feed.counts), lags.collect())
+            })
+            .collect();
+        count::families(&sources)
+    }
+
+    /// By source and route: bytes that are not acknowledged.
+    fn behind(&self) -> BTreeMap<(String, String), u64> {
+        let mut behind = BTreeMap::new();
+        self.checkpoint.read(|state| {
+            for file in state.files.values() {
+                let size = file.end.unwrap_or(file.size);
+                for (route, own) in &file.routes {
+                    *behind.entry((file.source.clone(), route.clone())).or_default() +=
+                        size.saturating_sub(own.mark.offset);
+                }
+            }
+        });
+        behind
+    }
+
+    pub fn status(&self) -> LogStatus {
+        let sources = self.sources.iter().map(|feed| {
+            let name = feed.counts.source.clone();
+            let files = self.checkpoint.read(|state| {
+                let own = state.files.values().filter(|f| f.source == name && f.end.is_none());
+                own.map(|file| FileStatus {
+                    path: file.path.clone(),
+                    bytes: file.size,
+                    behind: file
+                        .routes
+                        .iter()
+                        .map(|(route, own)| {
+                            (route.clone(), file.size.saturating_sub(own.mark.offset))
+                        })
+                        .collect(),
+                })
+                .collect()
+            });
+            SourceStatus { name, files, problems: feed.counts.files_now().problems }
+        });
+        let lanes = self.lanes.iter().map(|lane| LaneStatus {
+            route: lane.route.clone(),
+            tenant: lane.tenant.clone(),
+            labels: lane.labels.clone(),
+            standing: lane.standing(),
+            waiting_seconds: waiting(lane),
+        });
+        LogStatus {
+            sources: sources.collect(),
+            lanes: lanes.collect(),
+            checkpoint_problem: self.checkpoint.problem(),
+        }
+    }
+}
+
+fn waiting(lane: &Lane) -> f64 {
+    lane.waiting_since().map_or(0.0, |since| since.elapsed().as_secs_f64())
+}
+
+/// What is built before anything runs.
+struct Plan {
+    rules: Arc<[Rules]>,
+    /// By route number and stream: sources of one server share their lanes, for a stream has one
+    /// sender.
+    lanes: BTreeMap<(usize, String), Arc<Lane>>,
+    sources: Vec<PlannedSource>,
+}
+
+struct PlannedSource {
+    counts: Arc<SourceCounts>,
+    wake: Arc<Wake>,
+    /// By route number.
+    lanes: Vec<(usize, String)>,
+}
+
+impl Plan {
+    fn new(settings: &Settings, logs: &Logs, checkpoint: &Checkpoint) -> Self {
+        let rules: Arc<[Rules]> = logs.routes.iter().map(Rules::new).collect();
+        let splits_late = logs.destination == Destination::Loki;
+        let mut lanes: BTreeMap<(usize, String), Lane> = BTreeMap::new();
+        let sources = logs
+            .sources
+            .iter()
+            .map(|source| {
+                let wake = Arc::new(Wake::default());
+                let keys = rules.iter().enumerate().map(|(at, rules)| {
+                    let labels = route::stream(settings, source, &rules.name);
+                    let key = (at, labels.text());
+                    let lane = lanes.entry(key.clone()).or_insert_with(|| {
+                        let newest = checkpoint.read(|state| state.streams.get(&key.1).copied());
+                        let tenant = rules.tenant.clone();
+                        Lane::new(&rules.name, tenant, labels, splits_late, newest)
+                    });
+                    lane.add_feeder(Arc::clone(&wake));
+                    key
+                });
+                let lanes = keys.collect();
+                let identity = route::identity(settings, source);
+                let counts = Arc::new(SourceCounts::new(&source.name, identity));
+                PlannedSource { counts, wake, lanes }
+            })
+            .collect();
+        let lanes = lanes.into_iter().map(|(key, lane)| (key, Arc::new(lane))).collect();
+        Self { rules, lanes, sources }
+    }
+
+    fn lanes_of(&self, source: &PlannedSource) -> Vec<Arc<Lane>> {
+        source.lanes.iter().map(|key| Arc::clone(&self.lanes[key])).collect()
+    }
+
+    fn feeds(&mut self) -> Vec<Feed> {
+        let feed = |source: &PlannedSource| Feed {
+            counts: Arc::clone(&source.counts),
+            lanes: self.lanes_of(source),
+        };
+        self.sources.iter().map(feed).collect()
+    }
+
+    fn start_sources(
+        self,
+        settings: &Settings,
+        logs: &Logs,
+        log_settings: Vec<Option<watch::Receiver<Option<LogSettings>>>>,
+        group: &Group,
+        checkpoint: &Arc<Checkpoint>,
+    ) {
+        let _ = settings;
+        let sessions = log_settings.into_iter().chain(std::iter::repeat_with(|| None));
+        for ((source, planned), session) in logs.sources.iter().zip(&self.sources).zip(sessions) {
+            let lanes = self.lanes_of(planned);
+            let desk = checkpoint.read(|state| {
+                let rules = Arc::clone(&self.rules);
+                SourceDesk::new(rules, lanes.clone(), Arc::clone(&planned.counts), state)
+            });
+            match &source.input {
+                LogInput::Files(patterns) => {
+                    let files = Files {
+                        source: source.name.clone(),
+                        patterns: patterns.clone(),
+                        start: source.start,
+                        routes: self.rules.iter().map(|rules| rules.name.clone()).collect(),
+                        readings: readings(source, session),
+                        checkpoint: Arc::clone(checkpoint),
+                        counts: Arc::clone(&planned.counts),
+                    };
+                    start_files(files, desk, lanes, Arc::clone(&planned.wake), group);
+                }
+                LogInput::Stdin => {
+                    for lane in lanes {
+                        lane.close();
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn readings(source: &LogSource, session: Option<watch::Receiver<Option<LogSettings>>>) -> Readings {
+    Readings::new(session, source.line_prefix.clone(), source.time_zone.clone())
+}
+
+/// Reads on a thread for blocking work; its lanes are closed when it ends, however it ends.
+fn start_files(
+    files: Files,
+    mut desk: SourceDesk,
+    lanes: Vec<Arc<Lane>>,
+    wake: Arc<Wake>,
+    group: &Group,
+) {
+    let stop = group.signal();
+    group.spawn("log files", async move {
+        let started = Instant::now();
+        let name = files.source.clone();
+        let reading =
+            tokio::task::spawn_blocking(move || source::run(files, &mut desk, &wake, &stop));
+        if let Err(e) = reading.await {
+            let seconds = started.elapsed().as_secs();
+            tracing::error!(source = %name, seconds, "reading the log has ended: {e}; report it");
+        }
+        for lane in lanes {
+            lane.close();
+        }
+    });
+}

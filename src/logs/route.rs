@@ -1,0 +1,112 @@
+//! A route: who may read what, and under which labels it is found.
+
+use glob::Pattern;
+
+use super::events::Event;
+use super::redact::Level;
+use super::{Key, Record};
+use crate::config::{self, LogSource, Redaction, Settings};
+use crate::loki::StreamLabels;
+use crate::metric::Labels;
+
+/// The value of `service_name` on every stream.
+const SERVICE: &str = "postgresql";
+
+/// A route's rules, ready for use.
+#[derive(Debug)]
+pub(super) struct Rules {
+    pub(super) name: String,
+    pub(super) level: Level,
+    pub(super) tenant: Option<String>,
+    databases: Vec<Pattern>,
+    exclude_events: Vec<String>,
+}
+
+impl Rules {
+    pub(super) fn new(route: &config::Route) -> Self {
+        Self {
+            name: route.name.clone(),
+            level: match route.redact {
+                Redaction::Credentials => Level::Credentials,
+                Redaction::Literals => Level::Literals,
+            },
+            tenant: route.tenant.clone(),
+            databases: route.databases.iter().filter_map(|p| Pattern::new(p).ok()).collect(),
+            exclude_events: route.exclude_events.clone(),
+        }
+    }
+
+    /// Whether the route's readers get the record. A route for some databases gets nothing that
+    /// names no database.
+    pub(super) fn wants(&self, record: &Record, event: &Event) -> bool {
+        let kind = event.kind.map(super::EventKind::as_str);
+        if kind.is_some_and(|kind| self.exclude_events.iter().any(|excluded| excluded == kind)) {
+            return false;
+        }
+        self.databases.is_empty()
+            || record
+                .field(Key::Dbname)
+                .is_some_and(|name| self.databases.iter().any(|p| p.matches(name)))
+    }
+}
+
+/// The labels that identify the server of a source, for its metrics.
+pub(super) fn identity(settings: &Settings, source: &LogSource) -> Labels {
+    Labels::new(pairs(settings, source))
+}
+
+/// The labels of the stream of a source and a route.
+pub(super) fn stream(settings: &Settings, source: &LogSource, route: &str) -> StreamLabels {
+    let fixed = [("service_name", SERVICE), ("route", route)];
+    let loki = settings.logs.as_ref().and_then(|logs| logs.loki.as_ref());
+    let chosen = loki.into_iter().flat_map(|loki| &loki.labels);
+    let fixed = fixed.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    StreamLabels::new(
+        fixed
+            .into_iter()
+            .chain(pairs(settings, source).take(2))
+            .chain(chosen.map(|(name, value)| (name.clone(), value.clone())))
+            .chain(pairs(settings, source).skip(2)),
+    )
+}
+
+/// Identity first, then the labels that the configuration gives the source.
+fn pairs<'a>(
+    settings: &'a Settings,
+    source: &'a LogSource,
+) -> impl Iterator<Item = (String, String)> + 'a {
+    let identity =
+        [(&settings.cluster_label, &source.cluster), (&settings.server_label, &source.server)];
+    identity.into_iter().chain(&source.labels).map(|(name, value)| (name.clone(), value.clone()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::logs::events::EventKind;
+
+    fn rules(databases: &[&str], exclude_events: &[&str]) -> Rules {
+        Rules::new(&config::Route {
+            name: "developer".into(),
+            redact: Redaction::Literals,
+            tenant: None,
+            keep: None,
+            databases: databases.iter().map(|d| (*d).to_owned()).collect(),
+            exclude_events: exclude_events.iter().map(|e| (*e).to_owned()).collect(),
+        })
+    }
+
+    #[test]
+    fn filters() {
+        let event = |kind| Event { kind, duration_ms: None };
+        let mut record = Record::new(super::super::Severity::Log, "x");
+        assert!(rules(&[], &[]).wants(&record, &event(None)));
+        assert!(!rules(&["shop*"], &[]).wants(&record, &event(None)), "names no database");
+        record.fields.set(Key::Dbname, "shop_eu");
+        assert!(rules(&["shop*"], &[]).wants(&record, &event(None)));
+        assert!(!rules(&["other"], &[]).wants(&record, &event(None)));
+        let authentication = event(Some(EventKind::Authentication));
+        assert!(!rules(&[], &["authentication"]).wants(&record, &authentication));
+        assert!(rules(&[], &["authentication"]).wants(&record, &event(Some(EventKind::Crash))));
+    }
+}

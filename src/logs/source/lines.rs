@@ -1,0 +1,286 @@
+//! Bytes to lines: bounded in memory whatever the file holds, and where each line stands.
+
+use std::ops::Range;
+
+use super::identity::{TAIL, Tail};
+
+/// What one read asks for.
+const CHUNK: usize = 256 * 1024;
+
+/// As much of a line as is kept. The record's own cap is half of it; what is beyond is skipped, its
+/// bytes count in the line's range.
+pub(super) const LONGEST_LINE: usize = 256 * 1024;
+
+/// Splits a file's bytes into lines. NUL bytes are no text: a run of them (a sparse hole, what a
+/// crash leaves) ends a line and is skipped.
+#[derive(Debug, Default)]
+pub(super) struct Lines {
+    /// Up to 64 bytes before `start` for the tail's hash, then what is not consumed yet.
+    bytes: Vec<u8>,
+    /// Where the present line starts in `bytes`.
+    start: usize,
+    /// Where the search for its end goes on.
+    searched: usize,
+    /// The file's offset of `start`.
+    offset: u64,
+    /// Bytes of the present line that were skipped: they stand behind those that are kept.
+    skipped: u64,
+}
+
+/// A line without its end.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Line<'a> {
+    pub bytes: &'a [u8],
+    /// With its end.
+    pub at: Range<u64>,
+}
+
+impl Lines {
+    /// Starts at `offset`, where a line starts. `before` are the bytes before it.
+    pub(super) fn new(offset: u64, before: &[u8]) -> Self {
+        let before = &before[before.len().saturating_sub(TAIL)..];
+        Self {
+            bytes: before.to_vec(),
+            start: before.len(),
+            searched: before.len(),
+            offset,
+            skipped: 0,
+        }
+    }
+
+    /// The offset of the present line: whatever is before it has been given out.
+    pub(super) fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// The offset of the next byte to be read.
+    pub(super) fn end(&self) -> u64 {
+        self.offset + (self.bytes.len() - self.start) as u64 + self.skipped
+    }
+
+    /// The next whole line; none when more bytes are needed.
+    pub(super) fn next(&mut self) -> Option<Line<'_>> {
+        if self.skipped == 0 && self.searched == self.start {
+            let nul = self.bytes[self.start..].iter().take_while(|b| **b == 0).count();
+            self.start += nul;
+            self.searched = self.start;
+            self.offset += nul as u64;
+        }
+        let found = memchr::memchr2(b'\n', 0, &self.bytes[self.searched..])?;
+        let end = self.searched + found;
+        // A NUL ends the line but is no part of it.
+        let next = end + usize::from(self.bytes[end] == b'\n');
+        let kept = if self.skipped > 0 { LONGEST_LINE } else { end - self.start };
+        let from = self.start;
+        let at = self.offset..self.offset + (next - self.start) as u64 + self.skipped;
+        self.offset = at.end;
+        self.start = next;
+        self.searched = next;
+        self.skipped = 0;
+        Some(Line { bytes: &self.bytes[from..from + kept], at })
+    }
+
+    /// What stands behind the last line end, as if it ended there: the rest of a finished file.
+    pub(super) fn rest(&mut self) -> Option<Line<'_>> {
+        let size = self.bytes.len() - self.start;
+        if size == 0 {
+            return None;
+        }
+        let from = self.start;
+        let at = self.offset..self.end();
+        self.offset = at.end;
+        self.start = self.bytes.len();
+        self.searched = self.start;
+        self.skipped = 0;
+        let kept = size.min(LONGEST_LINE);
+        Some(Line { bytes: &self.bytes[from..from + kept], at })
+    }
+
+    /// Lets `read` fill bytes from the file's offset that it is given: up to 64 known bytes first,
+    /// then new ones. Returns how many new ones came, or none where the known ones have changed:
+    /// then the file has been written anew.
+    pub(super) fn fill<E>(
+        &mut self,
+        read: impl FnOnce(&mut [u8], u64) -> Result<usize, E>,
+    ) -> Result<Option<usize>, E> {
+        self.make_room();
+        let end = self.end();
+        // Behind a gap of skipped bytes the known ones are those after the kept part.
+        let known = TAIL.min(self.bytes.len() - self.floor());
+        let mut before = [0; TAIL];
+        let old = self.bytes.len() - known;
+        before[..known].copy_from_slice(&self.bytes[old..]);
+        self.bytes.resize(old + known + CHUNK, 0);
+        let got = match read(&mut self.bytes[old..], end - known as u64) {
+            Ok(got) => got,
+            Err(e) => {
+                self.bytes.truncate(old + known);
+                return Err(e);
+            }
+        };
+        let same = got >= known && self.bytes[old..old + known] == before[..known];
+        if !same {
+            self.bytes.truncate(old);
+            self.bytes.extend_from_slice(&before[..known]);
+            return Ok(None);
+        }
+        self.bytes.truncate(old + got);
+        Ok(Some(got - known))
+    }
+
+    /// Where contiguous bytes up to the end begin.
+    fn floor(&self) -> usize {
+        if self.skipped > 0 { self.start + LONGEST_LINE } else { 0 }
+    }
+
+    fn make_room(&mut self) {
+        // What was consumed goes, but for the tail.
+        let drop = self.start.saturating_sub(TAIL);
+        if drop > 0 {
+            self.bytes.drain(..drop);
+            self.start -= drop;
+            self.searched = self.searched.saturating_sub(drop).max(self.start);
+        }
+        let line = self.bytes.len() - self.start;
+        self.searched = self.searched.max(if self.skipped > 0 {
+            self.start + LONGEST_LINE
+        } else {
+            self.start
+        });
+        // Everything here has been searched already, for `next` is asked before more is read.
+        if line > LONGEST_LINE + TAIL {
+            let excess = line - LONGEST_LINE - TAIL;
+            let from = self.start + LONGEST_LINE;
+            self.bytes.drain(from..from + excess);
+            self.skipped += excess as u64;
+        }
+        self.searched = self.bytes.len();
+    }
+
+    /// Gives back memory that a quiet file does not need.
+    pub(super) fn rest_quietly(&mut self) {
+        self.make_room();
+        self.bytes.shrink_to(1024);
+    }
+
+    /// The hash of the bytes before `offset`, where they are still here.
+    pub(super) fn tail(&self, offset: u64) -> Option<Tail> {
+        if self.skipped > 0 && offset > self.offset {
+            return None;
+        }
+        let base = self.offset - self.start as u64;
+        let at = usize::try_from(offset.checked_sub(base)?).ok()?;
+        if at > self.bytes.len() || (at < TAIL && offset > at as u64) {
+            return None;
+        }
+        Some(Tail::of(&self.bytes[..at]))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Reads `content` in pieces of the sizes given, as a growing file would show it.
+    fn split(content: &[u8], pieces: &[usize]) -> Vec<(Vec<u8>, Range<u64>)> {
+        let mut lines = Lines::new(0, &[]);
+        let mut found = Vec::new();
+        let mut shown = 0;
+        let mut pieces = pieces.iter().cycle();
+        loop {
+            while let Some(line) = lines.next() {
+                found.push((line.bytes.to_vec(), line.at));
+                let offset = lines.offset();
+                let expected = Tail::of(&content[..usize::try_from(offset).unwrap()]);
+                assert!(lines.tail(offset).is_none_or(|tail| tail == expected));
+            }
+            if shown == content.len() {
+                break;
+            }
+            shown = content.len().min(shown + pieces.next().unwrap());
+            let read = |room: &mut [u8], from: u64| {
+                let from = usize::try_from(from).unwrap();
+                let size = room.len().min(shown - from);
+                room[..size].copy_from_slice(&content[from..from + size]);
+                Ok::<_, ()>(size)
+            };
+            let got = lines.fill(read).unwrap();
+            assert!(got.is_some(), "unchanged bytes were taken for changed ones");
+            assert!(lines.bytes.len() <= LONGEST_LINE + CHUNK + 3 * TAIL, "memory is bounded");
+            // A read that reached the end of the buffer may leave more to be read.
+            shown = usize::try_from(lines.end()).unwrap();
+        }
+        if let Some(line) = lines.rest() {
+            found.push((line.bytes.to_vec(), line.at));
+        }
+        found
+    }
+
+    proptest! {
+        #[test]
+        fn lines_do_not_depend_on_how_bytes_arrive(
+            content in "[a-c\n\0]{0,400}",
+            pieces in prop::collection::vec(1usize..40, 1..10),
+        ) {
+            let whole = split(content.as_bytes(), &[1 << 20]);
+            prop_assert_eq!(&split(content.as_bytes(), &pieces), &whole);
+            let text: Vec<&str> = content.split(['\n', '\0']).filter(|l| !l.is_empty()).collect();
+            let full: Vec<String> = whole
+                .iter()
+                .map(|(bytes, _)| String::from_utf8(bytes.clone()).unwrap())
+                .filter(|line| !line.is_empty())
+                .collect();
+            prop_assert_eq!(full, text);
+            for (bytes, at) in whole {
+                let from = usize::try_from(at.start).unwrap();
+                prop_assert_eq!(&content.as_bytes()[from..from + bytes.len()], &bytes[..]);
+            }
+        }
+    }
+
+    #[test]
+    fn a_line_without_end_takes_no_memory_beyond_the_cap() {
+        let mut content = vec![b'x'; 3 * CHUNK + 7];
+        content.extend_from_slice(b"\nnext\n");
+        for pieces in [&[1 << 20][..], &[100_000], &[65_537, 3]] {
+            let found = split(&content, pieces);
+            assert_eq!(found.len(), 2);
+            assert_eq!(found[0].0.len(), LONGEST_LINE);
+            assert_eq!(found[0].1, 0..content.len() as u64 - 5);
+            assert_eq!((&found[1].0[..], found[1].1.start), (&b"next"[..], found[0].1.end));
+        }
+    }
+
+    #[test]
+    fn a_hole_is_skipped() {
+        let mut content = b"half".to_vec();
+        content.resize(5 * CHUNK, 0);
+        content.extend_from_slice(b"whole\n");
+        let found = split(&content, &[200_000]);
+        assert_eq!(found.len(), 2);
+        assert_eq!((&found[0].0[..], found[0].1.clone()), (&b"half"[..], 0..4));
+        assert_eq!(&found[1].0[..], b"whole");
+        assert_eq!(found[1].1.end, content.len() as u64);
+    }
+
+    #[test]
+    fn changed_bytes_are_seen() {
+        let mut lines = Lines::new(0, &[]);
+        let show = |content: &'static [u8]| {
+            move |room: &mut [u8], from: u64| {
+                let from = usize::try_from(from).unwrap().min(content.len());
+                let size = room.len().min(content.len() - from);
+                room[..size].copy_from_slice(&content[from..from + size]);
+                Ok::<_, ()>(size)
+            }
+        };
+        assert_eq!(lines.fill(show(b"one\ntwo\n")), Ok(Some(8)));
+        while lines.next().is_some() {}
+        assert_eq!(lines.fill(show(b"one\ntwo\nthree\n")), Ok(Some(6)));
+        // Written anew, to the same length and more.
+        assert_eq!(lines.fill(show(b"ONE\nTWO\nTHREE\nFOUR\n")), Ok(None));
+        assert_eq!(lines.fill(show(b"short")), Ok(None));
+    }
+}

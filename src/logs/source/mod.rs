@@ -1,0 +1,15 @@
+//! Where lines come from: files by pattern, and standard input. Here are the input and the clock of
+//! the river; what becomes of the lines is decided elsewhere.
+
+mod files;
+mod identity;
+mod lines;
+mod reader;
+mod reading;
+mod scan;
+mod track;
+
+pub(super) use files::{Files, run};
+pub(super) use identity::{Head, Tail};
+pub(super) use reader::{Desk, Taken};
+pub(super) use reading::Readings;

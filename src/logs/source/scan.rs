@@ -1,0 +1,127 @@
+//! Looking at directories: which files the patterns match now, and which others lie beside them.
+
+use std::collections::BTreeMap;
+use std::fs::{self, Metadata};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+/// A file as a directory shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Seen {
+    pub path: PathBuf,
+    pub device: u64,
+    pub inode: u64,
+    pub size: u64,
+    /// Nanoseconds since 1970.
+    pub modified: i64,
+}
+
+impl Seen {
+    fn new(path: PathBuf, meta: &Metadata) -> Self {
+        Self {
+            path,
+            device: meta.dev(),
+            inode: meta.ino(),
+            size: meta.len(),
+            modified: modified(meta),
+        }
+    }
+
+    pub(super) fn key(&self) -> (u64, u64) {
+        (self.device, self.inode)
+    }
+}
+
+pub(super) fn modified(meta: &Metadata) -> i64 {
+    meta.mtime().saturating_mul(1_000_000_000).saturating_add(meta.mtime_nsec())
+}
+
+/// The regular files that `patterns` match, oldest first; each file once, under its first name.
+/// What cannot be looked at is told with its path.
+pub(super) fn matching(patterns: &[String]) -> (Vec<Seen>, Vec<(PathBuf, io::Error)>) {
+    let mut found: BTreeMap<(u64, u64), Seen> = BTreeMap::new();
+    let mut problems = Vec::new();
+    for pattern in patterns {
+        let Ok(paths) = glob::glob(pattern) else { continue };
+        for path in paths {
+            let path = match path {
+                Ok(path) => path,
+                Err(e) => {
+                    problems.push((e.path().to_owned(), e.into()));
+                    continue;
+                }
+            };
+            match fs::metadata(&path) {
+                Ok(meta) if meta.is_file() => {
+                    let seen = Seen::new(path, &meta);
+                    found.entry(seen.key()).or_insert(seen);
+                }
+                Ok(_) => {}
+                // It went between the listing and the look.
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+                Err(e) => problems.push((path, e)),
+            }
+        }
+    }
+    let mut found: Vec<Seen> = found.into_values().collect();
+    // Names break the tie of files written in one moment: rotated names sort by time as well.
+    found.sort_by(|a, b| (a.modified, &a.path).cmp(&(b.modified, &b.path)));
+    (found, problems)
+}
+
+/// The regular files in a directory; none where it cannot be read.
+pub(super) fn directory(path: &Path) -> Vec<Seen> {
+    let Ok(entries) = fs::read_dir(path) else { return Vec::new() };
+    entries
+        .filter_map(Result::ok)
+        .filter_map(|entry| {
+            let meta = entry.metadata().ok().filter(Metadata::is_file)?;
+            Some(Seen::new(entry.path(), &meta))
+        })
+        .collect()
+}
+
+/// Whether `sibling` is a name that a rotation gives to `path`: `NAME.…` or `NAME-…` in the same
+/// directory, and not compressed.
+pub(super) fn is_rotated(path: &Path, sibling: &Path) -> bool {
+    const COMPRESSED: [&str; 6] = ["gz", "bz2", "xz", "zst", "lz4", "tmp"];
+    if path.parent() != sibling.parent() {
+        return false;
+    }
+    let (Some(name), Some(other)) = (path.file_name(), sibling.file_name()) else { return false };
+    let (name, other) = (name.to_string_lossy(), other.to_string_lossy());
+    let Some(rest) = other.strip_prefix(&*name) else { return false };
+    let extension = rest.rsplit('.').next().unwrap_or_default();
+    rest.starts_with(['.', '-']) && !COMPRESSED.contains(&extension)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_find_each_file_once_and_no_directory() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        for name in ["b.log", "a.log", "c.txt"] {
+            fs::write(path(name), name).unwrap();
+        }
+        fs::create_dir(path("d.log")).unwrap();
+        std::os::unix::fs::symlink(path("a.log"), path("link.log")).unwrap();
+        let pattern = path("*.log").display().to_string();
+        let (found, problems) = matching(&[pattern.clone(), pattern, "[".into()]);
+        let mut names: Vec<_> = found.iter().map(|seen| seen.path.clone()).collect();
+        names.sort();
+        assert_eq!(names, [path("a.log"), path("b.log")]);
+        assert!(problems.is_empty());
+    }
+
+    #[test]
+    fn rotated_names() {
+        let yes = |name: &str| is_rotated(Path::new("/l/pg.log"), Path::new(name));
+        assert!(yes("/l/pg.log.1") && yes("/l/pg.log-20260101") && yes("/l/pg.log.20260101-1200"));
+        assert!(!yes("/l/pg.log") && !yes("/l/pg.log.1.gz") && !yes("/l/pg.logs"));
+        assert!(!yes("/m/pg.log.1") && !yes("/l/other.log.1"));
+    }
+}

@@ -1,0 +1,325 @@
+//! One file that is followed: its readings, and what its size, time and name say about it.
+
+use std::fs::File;
+use std::io;
+use std::time::{Duration, Instant};
+
+use super::reader::{Desk, FileReader, RouteSet, Step};
+use super::scan::{self, Seen};
+use crate::logs::checkpoint::{Cut, FileId, Mark};
+use crate::logs::count::SourceCounts;
+
+/// How long a full queue may hold up the other routes before its route reads by itself.
+const HOLD_UP: Duration = Duration::from_secs(1);
+
+/// Pieces of a file read before others get their turn.
+const PIECES: usize = 16;
+
+/// A file that nobody has written to for so long is closed; it is opened again when it changes.
+const ASLEEP: Duration = Duration::from_secs(300);
+
+/// A file that lost its name may still be written to until its writer opens the next one.
+const GRACE_SUCCEEDED: Duration = Duration::from_secs(5);
+const GRACE_ALONE: Duration = Duration::from_secs(30);
+
+/// What came of a look at the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Look {
+    /// Something was read; more may be there.
+    Busy,
+    /// Nothing to do for now.
+    Quiet,
+    /// Every route that has something to read has a full queue.
+    Full,
+    /// The content that was read is gone: truncated, or written anew.
+    Replaced,
+    /// No more of it will be read.
+    Done,
+}
+
+/// A file with a name and a place in the checkpoint.
+pub(super) struct Tracked {
+    pub(super) id: FileId,
+    pub(super) seen: Seen,
+    /// None: asleep, or nothing left to read from.
+    pub(super) file: Option<File>,
+    pub(super) readers: Vec<FileReader>,
+    pub(super) cuts: Vec<Cut>,
+    /// Records that start before it are counted already.
+    pub(super) counted_to: u64,
+    /// A pattern leads to it now.
+    pub(super) linked: bool,
+    /// Its former name leads to another file.
+    pub(super) succeeded: bool,
+    /// Its end has been reached once: it takes turns with the others from then on.
+    pub(super) caught_up: bool,
+    /// The last look at it failed.
+    pub(super) troubled: bool,
+    /// Content that is gone from the disk: what is in memory is still given out.
+    pub(super) gone: bool,
+    finishing: bool,
+    last_growth: Instant,
+    at_end: bool,
+}
+
+impl Tracked {
+    pub(super) fn new(
+        id: FileId,
+        seen: Seen,
+        file: File,
+        marks: &[(usize, Mark)],
+        cuts: Vec<Cut>,
+        now: Instant,
+    ) -> io::Result<Self> {
+        let mut tracked = Self {
+            id,
+            seen,
+            file: None,
+            readers: Vec::new(),
+            cuts,
+            counted_to: 0,
+            linked: true,
+            succeeded: false,
+            caught_up: false,
+            troubled: false,
+            gone: false,
+            finishing: false,
+            last_growth: now,
+            at_end: false,
+        };
+        tracked.open(file, marks)?;
+        Ok(tracked)
+    }
+
+    /// Begins to read, each route from its mark; routes at one place share a reading.
+    pub(super) fn open(&mut self, file: File, marks: &[(usize, Mark)]) -> io::Result<()> {
+        let mut places: Vec<(Mark, RouteSet)> = Vec::new();
+        for (route, mark) in marks {
+            match places.iter_mut().find(|(place, _)| place == mark) {
+                Some((_, routes)) => routes.insert(*route),
+                None => {
+                    let mut routes = RouteSet::default();
+                    routes.insert(*route);
+                    places.push((*mark, routes));
+                }
+            }
+        }
+        self.readers = places
+            .into_iter()
+            .map(|(mark, routes)| FileReader::new(self.id, &file, mark, &self.cuts, routes))
+            .collect::<io::Result<_>>()?;
+        self.counted_to = self.readers.iter().map(FileReader::offset).min().unwrap_or(0);
+        self.file = Some(file);
+        self.at_end = false;
+        Ok(())
+    }
+
+    pub(super) fn is_asleep(&self) -> bool {
+        self.file.is_none() && !self.gone
+    }
+
+    /// The reading that is furthest: the clock's decisions are its to make.
+    pub(super) fn furthest(&self) -> usize {
+        let ends = self.readers.iter().enumerate().map(|(i, reader)| (reader.offset(), i));
+        // Of several at one place the first: so that it stays the same one.
+        ends.max_by_key(|(offset, i)| (*offset, usize::MAX - i)).map_or(0, |(_, i)| i)
+    }
+
+    /// The least that any route has read.
+    pub(super) fn least_end(&self) -> u64 {
+        self.readers.iter().map(FileReader::end).min().unwrap_or(self.seen.size)
+    }
+
+    pub(super) fn most_end(&self) -> u64 {
+        self.readers.iter().map(FileReader::end).max().unwrap_or(0)
+    }
+
+    /// Reads what there is, in fair pieces. `keep` stores a decision that shapes records.
+    pub(super) fn look(
+        &mut self,
+        desk: &mut dyn Desk,
+        counts: &SourceCounts,
+        now: Instant,
+        keep: &mut dyn FnMut(Cut),
+    ) -> io::Result<Look> {
+        let known = (self.seen.size, self.seen.modified);
+        if let Some(file) = &self.file
+            && !self.finishing
+        {
+            let meta = file.metadata()?;
+            if meta.len() < self.most_end() {
+                return Ok(Look::Replaced);
+            }
+            let modified = scan::modified(&meta);
+            if meta.len() != self.seen.size || modified != self.seen.modified {
+                self.last_growth = now;
+                self.at_end = false;
+            }
+            self.seen.size = meta.len();
+            self.seen.modified = modified;
+        }
+        let mut busy = false;
+        let mut full = false;
+        for at in 0..self.readers.len() {
+            match self.read(at, desk, counts, now)? {
+                Step::Busy => busy = true,
+                Step::Full => full = true,
+                Step::Changed => {
+                    // What was seen just now is the new content's.
+                    (self.seen.size, self.seen.modified) = known;
+                    return Ok(Look::Replaced);
+                }
+                Step::End => {}
+            }
+        }
+        self.split(now)?;
+        self.merge();
+        if busy {
+            return Ok(Look::Busy);
+        }
+        if full {
+            return Ok(Look::Full);
+        }
+        self.caught_up = true;
+        self.at_end = true;
+        let mut decided = false;
+        for at in 0..self.readers.len() {
+            if let Some(cut) = self.readers[at].idle(now) {
+                for (other, reader) in self.readers.iter_mut().enumerate() {
+                    if other != at {
+                        reader.replay(&cut);
+                    }
+                }
+                keep(cut.clone());
+                self.cuts.push(cut);
+                decided = true;
+            }
+        }
+        if decided {
+            return Ok(Look::Busy);
+        }
+        Ok(self.rest(now))
+    }
+
+    fn read(
+        &mut self,
+        at: usize,
+        desk: &mut dyn Desk,
+        counts: &SourceCounts,
+        now: Instant,
+    ) -> io::Result<Step> {
+        // A file that stands still at its end is not read again, but what waits may go on.
+        let file = self.file.as_ref().filter(|_| !self.finishing);
+        let mut step = Step::End;
+        for _ in 0..PIECES {
+            let reader = &mut self.readers[at];
+            let from = reader.end();
+            let quiet = self.at_end && reader.stuck().is_empty();
+            step = reader.step(file.filter(|_| !quiet), desk, &mut self.counted_to, now)?;
+            counts.read_bytes.add(reader.end().saturating_sub(from));
+            let lines = reader.take_counts();
+            if at == self.furthest() {
+                counts.lines(lines);
+            }
+            if step != Step::Busy {
+                break;
+            }
+        }
+        Ok(step)
+    }
+
+    /// What a file does that is read to its end.
+    fn rest(&mut self, now: Instant) -> Look {
+        if self.finishing {
+            return if self.readers.iter().all(FileReader::is_settled) {
+                Look::Done
+            } else {
+                Look::Busy
+            };
+        }
+        let quiet = now.saturating_duration_since(self.last_growth);
+        let grace = if self.succeeded { GRACE_SUCCEEDED } else { GRACE_ALONE };
+        if self.gone || (!self.linked && quiet >= grace) {
+            self.finish(now);
+            return Look::Busy;
+        }
+        Look::Quiet
+    }
+
+    /// Whether it has been quiet for so long that it need not stay open.
+    pub(super) fn is_drowsy(&self, now: Instant) -> bool {
+        self.linked
+            && self.file.is_some()
+            && now.saturating_duration_since(self.last_growth) >= ASLEEP
+            && self.readers.iter().all(|r| r.is_settled() && r.end() == r.offset())
+    }
+
+    /// Closes the file; all of it must be acknowledged. Its next change opens it again.
+    pub(super) fn sleep(&mut self) {
+        self.file = None;
+        self.readers.clear();
+    }
+
+    /// No more of it will be read: what is open is whole.
+    fn finish(&mut self, now: Instant) {
+        self.finishing = true;
+        for reader in &mut self.readers {
+            reader.finish(now);
+        }
+    }
+
+    /// The same content lies in another file now.
+    pub(super) fn go_on_in(&mut self, seen: Seen, file: File, now: Instant) {
+        self.seen = seen;
+        self.file = Some(file);
+        self.linked = false;
+        self.succeeded = true;
+        self.at_end = false;
+        self.last_growth = now;
+    }
+
+    /// Its content is gone from the disk.
+    pub(super) fn lose(&mut self) {
+        self.gone = true;
+        self.file = None;
+        self.linked = false;
+    }
+
+    /// Routes whose queue has been full for a while read by themselves from here on, so that they
+    /// hold up no other.
+    fn split(&mut self, now: Instant) -> io::Result<()> {
+        let Some(file) = &self.file else { return Ok(()) };
+        let mut new = Vec::new();
+        for reader in &mut self.readers {
+            let stuck = reader.stuck();
+            let others = reader.routes.without(stuck);
+            let long = reader
+                .full_since
+                .is_some_and(|since| now.saturating_duration_since(since) >= HOLD_UP);
+            if stuck.is_empty() || others.is_empty() || !long {
+                continue;
+            }
+            let mark = reader.position();
+            new.push(FileReader::new(self.id, file, mark, &self.cuts, stuck)?);
+            reader.release(stuck);
+        }
+        self.readers.extend(new);
+        Ok(())
+    }
+
+    /// Readings that have come to the same place become one.
+    fn merge(&mut self) {
+        let mut at = 0;
+        while at < self.readers.len() {
+            let level = (0..at).find(|other| self.readers[*other].is_level_with(&self.readers[at]));
+            match level {
+                Some(other) => {
+                    let routes = self.readers.remove(at).routes;
+                    let first = &mut self.readers[other];
+                    first.routes = first.routes.union(routes);
+                }
+                None => at += 1,
+            }
+        }
+    }
+}

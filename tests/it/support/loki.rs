@@ -1,0 +1,467 @@
+//! A real Loki, and a stub of one that does to pushes whatever a test tells it.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::Command;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use prost::Message;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::agent::{get, project};
+use super::process::{Server, component, free_port};
+use super::prometheus::escape;
+
+/// An entry as it lies in Loki: nanoseconds, line, metadata in the order of names.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Entry {
+    pub ns: i64,
+    pub line: String,
+    pub metadata: BTreeMap<String, String>,
+}
+
+/// A running Loki with a directory of its own.
+pub struct Loki {
+    server: Option<Server>,
+    directory: TempDir,
+    pub address: SocketAddr,
+    grpc: u16,
+}
+
+impl Loki {
+    /// None where no Loki is installed (a failure in CI).
+    pub fn start() -> Option<Self> {
+        component("LOKI")?;
+        let directory = TempDir::new().expect("a temporary directory");
+        let address: SocketAddr = ([127, 0, 0, 1], free_port()).into();
+        let mut loki = Self { server: None, directory, address, grpc: free_port() };
+        loki.resume();
+        Some(loki)
+    }
+
+    /// SIGKILL; what it has acknowledged stays on disk.
+    pub fn kill(&mut self) {
+        self.server = None;
+    }
+
+    /// Starts it again on what it has.
+    pub fn resume(&mut self) {
+        let template = project("tests/tools/loki/loki.yaml");
+        let text = std::fs::read_to_string(template)
+            .expect("the template")
+            .replace("{{http_port}}", &self.address.port().to_string())
+            .replace("{{grpc_port}}", &self.grpc.to_string())
+            .replace("{{dir}}", &self.directory.path().display().to_string());
+        let file = self.directory.path().join("loki.yaml");
+        std::fs::write(&file, text).expect("a configuration");
+        let mut command = Command::new(component("LOKI").expect("seen before"));
+        command.arg(format!("-config.file={}", file.display()));
+        let mut server = Server::start("loki", command, self.directory.path());
+        let address = self.address;
+        server.await_ready(Duration::from_secs(60), || {
+            TcpStream::connect(address).is_ok() && get(address, "/ready", &[]).status == 200
+        });
+        self.server = Some(server);
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Every entry that a log query finds, whatever its time, oldest first.
+    pub fn entries(&self, query: &str) -> Vec<Entry> {
+        let mut found: Vec<Entry> = Vec::new();
+        let mut start = 0;
+        loop {
+            // The newest of one page is the oldest of the next: the limit may cut one nanosecond.
+            let page = self.page(query, start);
+            let Some(last) = page.last().map(|entry| entry.ns) else { break };
+            let full = page.len() == PAGE;
+            found.extend(page);
+            if !full {
+                break;
+            }
+            assert!(last > start, "more entries of one nanosecond than a page holds");
+            start = last;
+            found.retain(|entry| entry.ns < last);
+        }
+        found
+    }
+
+    fn page(&self, query: &str, start: i64) -> Vec<Entry> {
+        // As far back as a test may go, and a year ahead.
+        let now = std::time::UNIX_EPOCH.elapsed().expect("a clock").as_nanos() as i64;
+        let day = 86_400_000_000_000;
+        let start = start.max(now - 3 * 365 * day);
+        let path = format!(
+            "/loki/api/v1/query_range?query={}&start={start}&end={}&limit={PAGE}&direction=forward",
+            escape(query),
+            now + day
+        );
+        let reply =
+            get(self.address, &path, &[("X-Loki-Response-Encoding-Flags", "categorize-labels")]);
+        assert_eq!(reply.status, 200, "{query}: {}", reply.body);
+        let answer: Value = serde_json::from_str(&reply.body).expect("JSON");
+        let mut entries = Vec::new();
+        for stream in answer["data"]["result"].as_array().expect("streams") {
+            for value in stream["values"].as_array().expect("values") {
+                let metadata = value[2]["structuredMetadata"].as_object();
+                entries.push(Entry {
+                    ns: value[0].as_str().and_then(|ns| ns.parse().ok()).expect("a time"),
+                    line: value[1].as_str().expect("a line").to_owned(),
+                    metadata: metadata
+                        .into_iter()
+                        .flatten()
+                        .map(|(k, v)| (k.clone(), v.as_str().unwrap_or_default().to_owned()))
+                        .collect(),
+                });
+            }
+        }
+        entries.sort();
+        entries
+    }
+
+    /// How many entries Loki itself counts over the last `hours`.
+    pub fn count(&self, query: &str, hours: u32) -> u64 {
+        let path = format!(
+            "/loki/api/v1/query?query={}",
+            escape(&format!("sum(count_over_time({query} [{hours}h]))"))
+        );
+        let reply = get(self.address, &path, &[]);
+        let answer: Value = serde_json::from_str(&reply.body).expect("JSON");
+        let value = answer["data"]["result"][0]["value"][1].as_str();
+        value.and_then(|text| text.parse().ok()).unwrap_or(0)
+    }
+}
+
+const PAGE: usize = 5000;
+
+/// What the stub does to a push.
+#[derive(Clone, Debug)]
+enum Fault {
+    Answer {
+        status: u16,
+        body: String,
+    },
+    /// Stores nothing and says that all is stored.
+    Masked,
+    /// Stores all but the first entries, and says so.
+    Partial {
+        refused: usize,
+    },
+    /// Stores all, and closes the connection without an answer.
+    Reset,
+    /// Stores all, after a while.
+    Slow(Duration),
+}
+
+/// One push as it came.
+#[derive(Clone, Debug)]
+pub struct Push {
+    pub labels: String,
+    pub tenant: Option<String>,
+    pub authorization: Option<String>,
+    pub entries: Vec<Entry>,
+    /// Bytes of the message before snappy.
+    pub size: usize,
+}
+
+#[derive(Default)]
+struct Shared {
+    faults: VecDeque<(Fault, usize)>,
+    pushes: Vec<Push>,
+    stored: BTreeMap<String, Vec<Entry>>,
+    in_flight: BTreeMap<String, usize>,
+    most_in_flight: usize,
+    closed: bool,
+}
+
+/// A Loki that keeps what it gets in memory: equal entries of one stream once, as Loki shows them.
+#[derive(Clone)]
+pub struct Stub {
+    shared: Arc<Mutex<Shared>>,
+    pub address: SocketAddr,
+}
+
+/// A fault that the stub was told; by default for one push.
+pub struct Told<'a> {
+    stub: &'a Stub,
+    at: usize,
+}
+
+impl Told<'_> {
+    /// For so many pushes.
+    pub fn times(self, times: usize) {
+        let mut shared = self.stub.lock();
+        if let Some(fault) = shared.faults.get_mut(self.at) {
+            fault.1 = times;
+        }
+    }
+
+    pub fn for_ever(self) {
+        self.times(usize::MAX);
+    }
+}
+
+impl Stub {
+    pub fn start() -> Self {
+        Self::start_at(([127, 0, 0, 1], 0).into())
+    }
+
+    pub fn start_at(address: SocketAddr) -> Self {
+        let listener = TcpListener::bind(address).expect("a loopback port");
+        let address = listener.local_addr().expect("its address");
+        let stub = Self { shared: Arc::default(), address };
+        let accepting = stub.clone();
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                if accepting.lock().closed {
+                    break;
+                }
+                let serving = accepting.clone();
+                if let Ok(stream) = stream {
+                    std::thread::spawn(move || serving.serve(stream));
+                }
+            }
+        });
+        stub
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Shared> {
+        self.shared.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    fn tell(&self, fault: Fault) -> Told<'_> {
+        let mut shared = self.lock();
+        shared.faults.push_back((fault, 1));
+        Told { stub: self, at: shared.faults.len() - 1 }
+    }
+
+    /// Answers with a status and a body, and stores nothing.
+    pub fn answer(&self, status: u16, body: &str) -> Told<'_> {
+        self.tell(Fault::Answer { status, body: body.to_owned() })
+    }
+
+    /// Answers with a status as Loki words it, and stores nothing.
+    pub fn reject(&self, status: u16) -> Told<'_> {
+        let body = match status {
+            429 => "ingestion rate limit exceeded for user fake (limit: 1 bytes/sec)",
+            260 => "ingestion blocked for user 'fake'",
+            500 => "empty ring",
+            _ => "no",
+        };
+        self.answer(status, body)
+    }
+
+    pub fn masked(&self) -> Told<'_> {
+        self.tell(Fault::Masked)
+    }
+
+    pub fn partial(&self, refused: usize) -> Told<'_> {
+        self.tell(Fault::Partial { refused })
+    }
+
+    pub fn reset(&self) -> Told<'_> {
+        self.tell(Fault::Reset)
+    }
+
+    pub fn slow(&self, by: Duration) -> Told<'_> {
+        self.tell(Fault::Slow(by))
+    }
+
+    /// No more faults.
+    pub fn heal(&self) {
+        self.lock().faults.clear();
+    }
+
+    /// Every push so far, refused ones too.
+    pub fn pushes(&self) -> Vec<Push> {
+        self.lock().pushes.clone()
+    }
+
+    /// What is stored, of all streams whose labels hold `part`; equal entries once, in time's order.
+    pub fn entries(&self, part: &str) -> Vec<Entry> {
+        let shared = self.lock();
+        let streams = shared.stored.iter().filter(|(labels, _)| labels.contains(part));
+        let mut all: Vec<Entry> = streams.flat_map(|(_, entries)| entries.clone()).collect();
+        all.sort();
+        all
+    }
+
+    pub fn streams(&self) -> Vec<String> {
+        self.lock().stored.keys().cloned().collect()
+    }
+
+    /// The most requests of one stream that were open at once.
+    pub fn most_in_flight(&self) -> usize {
+        self.lock().most_in_flight
+    }
+
+    /// Waits until at least `count` entries are stored in streams with `part`.
+    pub fn await_entries(&self, part: &str, count: usize, within: Duration) -> Vec<Entry> {
+        let deadline = Instant::now() + within;
+        loop {
+            let found = self.entries(part);
+            if found.len() >= count {
+                return found;
+            }
+            let last = found.last();
+            assert!(Instant::now() < deadline, "{} of {count} entries: {last:?}", found.len());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn serve(&self, stream: TcpStream) {
+        let mut reader = BufReader::new(stream.try_clone().expect("a second handle"));
+        let mut writer = stream;
+        while let Some((path, headers, body)) = request(&mut reader) {
+            let answer = if path.starts_with("/loki/api/v1/push") {
+                self.push(&headers, &body)
+            } else {
+                Some((404, "404 page not found".to_owned()))
+            };
+            let Some((status, text)) = answer else { return };
+            let head = format!("HTTP/1.1 {status} X\r\nContent-Length: {}\r\n\r\n", text.len());
+            let head = if status == 204 { "HTTP/1.1 204 X\r\n\r\n".to_owned() } else { head };
+            let text = if status == 204 { "" } else { &text };
+            if writer.write_all(format!("{head}{text}").as_bytes()).is_err() {
+                return;
+            }
+        }
+    }
+
+    /// The answer to a push; none closes the connection.
+    fn push(&self, headers: &BTreeMap<String, String>, body: &[u8]) -> Option<(u16, String)> {
+        let Ok(plain) = snap::raw::Decoder::new().decompress_vec(body) else {
+            return Some((400, "snappy: corrupt input".to_owned()));
+        };
+        let request = PushRequest::decode(&plain[..]).expect("a push request");
+        assert_eq!(request.streams.len(), 1, "one stream per request");
+        let stream = request.streams.into_iter().next().expect("one");
+        let labels = stream.labels;
+        let entries: Vec<Entry> = stream.entries.into_iter().map(Entry::from).collect();
+        let (refused, slow, answer) = {
+            let mut shared = self.lock();
+            let open = shared.in_flight.entry(labels.clone()).or_default();
+            *open += 1;
+            let open = *open;
+            shared.most_in_flight = shared.most_in_flight.max(open);
+            shared.pushes.push(Push {
+                labels: labels.clone(),
+                tenant: headers.get("x-scope-orgid").cloned(),
+                authorization: headers.get("authorization").cloned(),
+                entries: entries.clone(),
+                size: plain.len(),
+            });
+            let all = entries.len();
+            match shared.next_fault() {
+                None => (0, Duration::ZERO, Some((204, String::new()))),
+                Some(Fault::Slow(by)) => (0, by, Some((204, String::new()))),
+                Some(Fault::Reset) => (0, Duration::ZERO, None),
+                Some(Fault::Masked) => (all, Duration::ZERO, Some((204, String::new()))),
+                Some(Fault::Answer { status, body }) => (all, Duration::ZERO, Some((status, body))),
+                Some(Fault::Partial { refused }) => {
+                    let refused = refused.min(all);
+                    let body = format!(
+                        "entry with timestamp x ignored, reason: 'entry too far behind',\nuser \
+                         'fake', total ignored: {refused} out of {all} for stream: {labels}"
+                    );
+                    (refused, Duration::ZERO, Some((400, body)))
+                }
+            }
+        };
+        std::thread::sleep(slow);
+        let mut shared = self.lock();
+        let stored = shared.stored.entry(labels.clone()).or_default();
+        for entry in entries.into_iter().skip(refused) {
+            if !stored.contains(&entry) {
+                stored.push(entry);
+            }
+        }
+        if let Some(open) = shared.in_flight.get_mut(&labels) {
+            *open -= 1;
+        }
+        answer
+    }
+}
+
+impl Shared {
+    fn next_fault(&mut self) -> Option<Fault> {
+        let (fault, left) = self.faults.front_mut()?;
+        let fault = fault.clone();
+        *left = left.saturating_sub(1);
+        if *left == 0 {
+            self.faults.pop_front();
+        }
+        Some(fault)
+    }
+}
+
+fn request(reader: &mut impl BufRead) -> Option<(String, BTreeMap<String, String>, Vec<u8>)> {
+    let mut line = String::new();
+    reader.read_line(&mut line).ok().filter(|read| *read > 0)?;
+    let path = line.split(' ').nth(1)?.to_owned();
+    let mut headers = BTreeMap::new();
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line).ok()?;
+        let Some((name, value)) = line.trim_end().split_once(':') else { break };
+        headers.insert(name.to_ascii_lowercase(), value.trim().to_owned());
+    }
+    let length = headers.get("content-length").and_then(|text| text.parse().ok()).unwrap_or(0);
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).ok()?;
+    Some((path, headers, body))
+}
+
+// loki-api's messages, extended by the structured metadata which they lack.
+
+#[derive(Clone, PartialEq, Message)]
+struct PushRequest {
+    #[prost(message, repeated, tag = "1")]
+    streams: Vec<StreamMessage>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct StreamMessage {
+    #[prost(string, tag = "1")]
+    labels: String,
+    #[prost(message, repeated, tag = "2")]
+    entries: Vec<EntryMessage>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct EntryMessage {
+    #[prost(message, optional, tag = "1")]
+    timestamp: Option<loki_api::prost_types::Timestamp>,
+    #[prost(string, tag = "2")]
+    line: String,
+    #[prost(message, repeated, tag = "3")]
+    metadata: Vec<PairMessage>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct PairMessage {
+    #[prost(string, tag = "1")]
+    name: String,
+    #[prost(string, tag = "2")]
+    value: String,
+}
+
+impl From<EntryMessage> for Entry {
+    fn from(message: EntryMessage) -> Self {
+        let time = message.timestamp.expect("a time");
+        Self {
+            ns: time.seconds * 1_000_000_000 + i64::from(time.nanos),
+            line: message.line,
+            metadata: message.metadata.into_iter().map(|p| (p.name, p.value)).collect(),
+        }
+    }
+}
