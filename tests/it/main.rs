@@ -8,5 +8,7 @@ mod exposition; // pages: golden files, promtool, an independent reader
 mod sessions; // sessions with real servers, TLS, budgets
 mod logs; // the log river: rotation, outages, restarts
 mod http; // endpoints, limits, TLS and users of the door
+mod assembling; // records made up, written as the server does, read back
+mod records; // logs to records, masked: fixtures
 mod support; // real servers, the built binary, readers of pages
 mod tidy; // imports between rooms, length of files, the dependency tree

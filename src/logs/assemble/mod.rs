@@ -86,8 +86,9 @@ pub struct Assembler {
     torn: Option<u64>,
     /// The memory that the records take.
     weight: usize,
-    /// Where the last line ended.
+    /// Where the last line ended, and where its text did, without the newline.
     end: u64,
+    text_end: u64,
     swept: u64,
     /// Records that left, and whose lines stand behind the start of one that did not.
     overlaps: Vec<Range<u64>>,
@@ -110,6 +111,7 @@ impl Assembler {
             torn: None,
             weight: 0,
             end: 0,
+            text_end: 0,
             swept: 0,
             overlaps: Vec::new(),
             next: 0,
@@ -145,6 +147,7 @@ impl Assembler {
             self.close(stop);
         }
         self.end = at.end;
+        self.text_end = at.start + bytes.len() as u64;
         if at.start >= self.swept.saturating_add(REACH / 4) {
             self.swept = at.start;
             self.finish_where(|open| at.start.saturating_sub(open.bytes.end) > REACH);
@@ -173,7 +176,14 @@ impl Assembler {
                     self.last = Some(torn);
                     self.append(torn, bytes, at, now);
                 }
-                None => self.plain(bytes, at, now),
+                None => match self.waited(bytes) {
+                    Some(offset) => {
+                        let middle = self.text_end - (bytes.len() - offset) as u64;
+                        self.plain(&bytes[..offset], at.start..middle, now);
+                        self.dispatch(&bytes[offset..], middle..at.end, now);
+                    }
+                    None => self.plain(bytes, at, now),
+                },
             };
         };
         if !rivals.is_empty() {
@@ -189,6 +199,15 @@ impl Assembler {
             }
             Keyword::Group(part) => self.group(part, &found, bytes, at, now),
         }
+    }
+
+    /// `pg_ctl` waits in a line without an end, and the server writes behind it; container images start
+    /// so for the first time.
+    fn waited(&self, bytes: &[u8]) -> Option<usize> {
+        let rest = bytes.strip_prefix(b"waiting for server to ")?;
+        let words = bytes.len() - rest.len() + memchr::memchr(b'.', rest)?;
+        let offset = words + bytes[words..].iter().take_while(|b| **b == b'.').count();
+        self.find(&bytes[offset..]).map(|_| offset)
     }
 
     /// How a line is read: the left-most way, and all ways where there are several.
@@ -223,7 +242,10 @@ impl Assembler {
             })
         })?;
         let verbosity = self.reading.verbosity;
-        self.get(number)?.settle(severity, &head, verbosity);
+        let open = self.get(number)?;
+        if open.doubt.as_ref().is_some_and(|doubt| doubt.prefix != head.end) {
+            open.settle(severity, &head, verbosity);
+        }
         Some((part, found))
     }
 
@@ -251,7 +273,7 @@ impl Assembler {
         let number = self.push(open);
         self.append(number, text, at, now);
         if let Some(open) = self.get(number).filter(|_| doubt) {
-            open.doubt(line);
+            open.doubt(line, found.end);
         }
     }
 
@@ -309,7 +331,7 @@ impl Assembler {
     fn append(&mut self, number: u64, text: &[u8], at: Range<u64>, now: Instant) {
         let torn = self.tear(number, text, at.end);
         let (kept, end) = match torn {
-            Some(offset) => (&text[..offset], at.end - (text.len() - offset) as u64 - 1),
+            Some(offset) => (&text[..offset], self.text_end - (text.len() - offset) as u64),
             None => (text, at.end),
         };
         let Some(open) = self.get(number) else { return };

@@ -31,13 +31,16 @@ pub(super) struct Open {
     pub whole: bool,
     /// When its last line was read.
     pub touched: Instant,
-    /// The head line, where it can be read in several ways, and how much of the text is its.
+    /// The head line, where it can be read in several ways, and no further part has settled it.
     pub doubt: Option<Box<Doubt>>,
 }
 
 #[derive(Debug)]
 pub(super) struct Doubt {
     pub line: Vec<u8>,
+    /// Where its prefix was taken to end.
+    pub prefix: usize,
+    /// How much of the record's text is its.
     text: usize,
 }
 
@@ -89,8 +92,9 @@ impl Open {
     }
 
     /// Remembers a head line that can be read in several ways, once its text has been added.
-    pub(super) fn doubt(&mut self, line: &[u8]) {
-        self.doubt = Some(Box::new(Doubt { line: line.to_vec(), text: self.text.len() }));
+    pub(super) fn doubt(&mut self, line: &[u8], prefix: usize) {
+        let text = self.text.len();
+        self.doubt = Some(Box::new(Doubt { line: line.to_vec(), prefix, text }));
     }
 
     /// Reads the remembered head line another way.
@@ -112,6 +116,7 @@ impl Open {
 
     /// Begins a further part.
     pub(super) fn begin(&mut self, part: Part) {
+        self.doubt = None;
         let room = self.text.len() < RECORD_BYTES;
         if room && !self.text.is_empty() {
             self.text.push(b'\n');

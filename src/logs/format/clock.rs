@@ -161,3 +161,55 @@ fn local(text: &[u8]) -> Option<DateTime> {
     let time = Time::new(part(11, 2)?, part(14, 2)?, part(17, 2)?.min(59), 0).ok()?;
     Some(DateTime::from_parts(date, time))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seconds(text: &str, zone: &str) -> Option<i64> {
+        let zone = Zone::new(Some(zone).filter(|zone| !zone.is_empty()));
+        Clock::default().civil(text.as_bytes(), &zone).map(|time| time / 1_000_000_000)
+    }
+
+    #[test]
+    fn times_are_read_with_their_zone() {
+        let noon = Some(1_772_625_600);
+        for (text, zone) in [
+            ("2026-03-04 12:00:00.000 UTC", ""),
+            ("2026-03-04 12:00:00 GMT", "Europe/Berlin"),
+            ("2026-03-04 13:00:00 CET", "Europe/Berlin"),
+            ("2026-03-04 13:00:00 CET", ""),
+            ("2026-03-04 07:00:00 EST", "America/New_York"),
+            ("2026-03-04 17:30:00 IST", "Asia/Kolkata"),
+            ("2026-03-04 20:00:00 CST", "Asia/Shanghai"),
+            ("2026-03-04 06:00:00 CST", "America/Chicago"),
+            ("2026-03-04 15:00:00 +03", "Europe/Istanbul"),
+            ("2026-03-04 17:45:00 +0545", ""),
+            ("2026-03-04 08:30:00 -0330", ""),
+            ("2026-03-04 15:00:00 +03", "<+03>-3"),
+        ] {
+            assert_eq!(seconds(text, zone), noon, "{text} in {zone}");
+        }
+        assert_eq!(seconds("2026-03-04 20:00:00 CST", ""), None, "of which country?");
+        assert_eq!(seconds("2026-13-04 20:00:00 UTC", ""), None);
+        assert_eq!(seconds("0000-00-00 99:99:99 UTC", ""), None);
+    }
+
+    #[test]
+    fn the_hour_that_comes_twice_is_told_by_its_word() {
+        let first = seconds("2026-10-25 02:30:00 CEST", "Europe/Berlin").unwrap();
+        let second = seconds("2026-10-25 02:30:00 CET", "Europe/Berlin").unwrap();
+        assert_eq!(second - first, 3600);
+    }
+
+    #[test]
+    fn the_remembered_second_is_of_its_zone() {
+        let mut clock = Clock::default();
+        let zone = Zone::new(None);
+        let a = clock.civil(b"2026-03-04 12:00:00.001 UTC", &zone).unwrap();
+        let b = clock.civil(b"2026-03-04 12:00:00.002 UTC", &zone).unwrap();
+        let c = clock.civil(b"2026-03-04 12:00:00.003 +01", &zone).unwrap();
+        assert_eq!((b - a, b - c), (1_000_000, 3_599_999_000_000));
+        assert_eq!(Clock::epoch(b"1795168821.633"), Some(1_795_168_821_633_000_000));
+    }
+}

@@ -89,6 +89,19 @@ impl Escape {
         )
     }
 
+    /// Printed for clients' processes alone.
+    fn is_of_client(self) -> bool {
+        matches!(
+            self,
+            Self::ApplicationName
+                | Self::User
+                | Self::Dbname
+                | Self::RemoteHostPort
+                | Self::RemoteHost
+                | Self::Ps
+        )
+    }
+
     /// Empty (padding aside) in processes without a client, where `%q` does not stop them before.
     fn may_be_empty(self) -> bool {
         matches!(
@@ -244,21 +257,36 @@ impl Prefix {
 
     /// The left-most way to read a prefix and a keyword at the start of the line.
     pub fn matches(&self, line: &[u8]) -> Option<Match> {
+        let whole = self.first(line, false);
+        match self.stop.and_then(|_| self.first(line, true)) {
+            Some(short) if whole.as_ref().is_none_or(|whole| short.end < whole.end) => Some(short),
+            _ => whole,
+        }
+    }
+
+    fn first(&self, line: &[u8], stopped: bool) -> Option<Match> {
         let mut first = None;
-        self.each(line, &mut |found| {
+        self.each(line, stopped, &mut |found| {
             first = Some(found.clone());
             false
         });
         first
     }
 
-    /// Every way to read the line.
+    /// Every way to read the line, the left-most first.
     pub fn all(&self, line: &[u8]) -> Vec<Match> {
         let mut all = Vec::new();
-        self.each(line, &mut |found| {
+        let mut add = |found: &Match| {
             all.push(found.clone());
             true
-        });
+        };
+        self.each(line, false, &mut add);
+        if self.stop.is_some() {
+            self.each(line, true, &mut add);
+        }
+        all.sort_by_key(|found| found.end);
+        // One end may be reached by several splits of the names; the first stands.
+        all.dedup_by_key(|found| found.end);
         all
     }
 
@@ -273,29 +301,24 @@ impl Prefix {
         if !names || memchr::memmem::find(near, b":  ").is_none() {
             return Vec::new();
         }
-        let mut all = self.all(line);
-        // One end of the prefix may be reached by several splits of its names; the first stands.
-        all.dedup_by_key(|found| found.end);
+        let all = self.all(line);
         if all.len() > 1 { all } else { Vec::new() }
     }
 
-    /// `found` says whether to go on.
-    fn each(&self, line: &[u8], found: &mut dyn FnMut(&Match) -> bool) {
-        let mut run = Run {
-            line,
-            steps: MAX_STEPS,
-            at: Match {
-                fields: [(0, 0); Escape::COUNT],
-                end: 0,
-                keyword: Keyword::Group(Part::Message),
-                text: 0,
-            },
-            found,
+    /// Reads the line as a client's process wrote it, or one that stops at `%q`. `found` says whether
+    /// to go on.
+    fn each(&self, line: &[u8], stopped: bool, found: &mut dyn FnMut(&Match) -> bool) {
+        let pieces = match self.stop {
+            Some(stop) if stopped => &self.pieces[..stop],
+            _ => &self.pieces,
         };
-        if let Some(stop) = self.stop {
-            run.pieces(&self.pieces[..stop], 0);
-        }
-        run.pieces(&self.pieces, 0);
+        let at = Match {
+            fields: [(0, 0); Escape::COUNT],
+            end: 0,
+            keyword: Keyword::Group(Part::Message),
+            text: 0,
+        };
+        Run { line, steps: MAX_STEPS, stopped, at, found }.pieces(pieces, 0);
     }
 }
 
@@ -308,6 +331,8 @@ fn flush(literal: &mut Vec<u8>, pieces: &mut Vec<Piece>) {
 struct Run<'a> {
     line: &'a [u8],
     steps: u32,
+    /// The process has no client, and so no value for a client's fields.
+    stopped: bool,
     at: Match,
     found: &'a mut dyn FnMut(&Match) -> bool,
 }
@@ -343,7 +368,16 @@ impl Run<'_> {
         let line = &self.line[at..];
         // Right-aligned values have blanks before them, at most as many as the width wants.
         let blanks = if left { 0 } else { run(line, width, |b| b == b' ') };
-        if escape.is_free() {
+        let empty = escape.may_be_empty() && run(line, width, |b| b == b' ') == width;
+        let free = escape.is_free();
+        // The shortest text comes first: left-most is what the server meant, unless a client's name
+        // looks like the rest.
+        if empty && free {
+            self.then(escape, at..at, at + width, rest);
+        }
+        if self.stopped && escape.is_of_client() {
+            // No value but the empty one.
+        } else if free {
             self.free(escape, at, blanks, width, left, rest);
         } else {
             // The longest reading first, then shorter ones where the alphabet leaves a choice.
@@ -356,7 +390,7 @@ impl Run<'_> {
                 length = shorter(escape, value, len);
             }
         }
-        if escape.may_be_empty() && run(line, width, |b| b == b' ') == width {
+        if empty && !free {
             self.then(escape, at..at, at + width, rest);
         }
     }
@@ -538,5 +572,108 @@ fn shorter(escape: Escape, bytes: &[u8], length: usize) -> Option<usize> {
             (length > 1 && bytes[length - 2].is_ascii_digit()).then(|| length - 1)
         }
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fields(prefix: &str, line: &str) -> Option<Vec<String>> {
+        let prefix = Prefix::compile(prefix);
+        let found = prefix.matches(line.as_bytes())?;
+        let all = "audrhLbpPtmnscliexvQ".bytes().filter_map(Escape::of);
+        let text = |escape| found.get(line.as_bytes(), escape).map(String::from_utf8_lossy);
+        Some(
+            all.filter_map(text).map(String::from).chain([line[found.text..].to_owned()]).collect(),
+        )
+    }
+
+    #[test]
+    fn what_the_server_ignores_is_ignored() {
+        for prefix in ["[%p] %y%z", "[%p] %", "[%p] %-", "[%p] %5", "[%q%p]%q ", "[%p]% ! "] {
+            let line = if prefix.ends_with("! ") { "[7]! LOG:  x" } else { "[7] LOG:  x" };
+            assert_eq!(fields(prefix, line), Some(vec!["7".into(), "x".into()]), "{prefix}");
+        }
+        assert_eq!(fields("100%% %p ", "100% 7 LOG:  x"), Some(vec!["7".into(), "x".into()]));
+        assert_eq!(fields("", "LOG:  x"), Some(vec!["x".into()]));
+    }
+
+    #[test]
+    fn a_line_fits_only_as_a_whole() {
+        for line in [
+            "2026-03-04 09:15:01.207 UTC [4411] LOG: one blank",
+            "2026-03-04 09:15:01.207 UTC [4411] INFO no colon",
+            "2026-03-04 09:15:01 UTC [4411] LOG:  no fraction",
+            "2026-03-04 09:15:01,207 UTC [4411] LOG:  a comma",
+            "2026-03-04 09:15:01.207 [4411] LOG:  no zone",
+            "2026-03-04 09:15:01.207 UTC [] LOG:  no process",
+            " 2026-03-04 09:15:01.207 UTC [4411] LOG:  a blank before",
+            "2026-03-04 09:15:01.207 UTC [4411] ",
+        ] {
+            assert_eq!(fields("%m [%p] ", line), None, "{line}");
+        }
+    }
+
+    #[test]
+    fn zones_are_words_or_offsets() {
+        for zone in ["UTC", "CEST", "+03", "-0330", "+0545", "UTC+3"] {
+            let time = format!("2026-03-04 09:15:01.207 {zone}");
+            let line = format!("{time} [7] LOG:  x");
+            assert_eq!(fields("%m [%p] ", &line), Some(vec!["7".into(), time, "x".into()]));
+        }
+        // What follows the zone may look like a part of it.
+        let line = "2026-03-04 09:15:01 UTC-7 LOG:  x";
+        let time = "2026-03-04 09:15:01 UTC".to_owned();
+        assert_eq!(fields("%t-%p ", line), Some(vec!["7".into(), time, "x".into()]));
+    }
+
+    #[test]
+    fn addresses_end_where_the_rest_begins() {
+        for (prefix, line, host) in [
+            ("%h:%u:", "10.0.0.7:app:LOG:  x", "10.0.0.7"),
+            ("%h:%u:", "2001:db8::7:app:LOG:  x", "2001:db8::7"),
+            ("%h %u ", "fe80::1%eth0 app LOG:  x", "fe80::1%eth0"),
+            ("%r %u ", "[local] app LOG:  x", "[local]"),
+            ("%r:%u ", "2001:db8::7(5432):app LOG:  x", "2001:db8::7(5432)"),
+            ("%r:%u ", "db-1.example.org(5432):app LOG:  x", "db-1.example.org(5432)"),
+        ] {
+            let wanted = vec!["app".to_owned(), host.into(), "x".into()];
+            assert_eq!(fields(prefix, line), Some(wanted), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_line_costs_a_bounded_number_of_trials() {
+        let prefix = Prefix::compile("%a%u%d%i%a%u%d%i%b ");
+        let line = "a b ".repeat(1000);
+        let start = std::time::Instant::now();
+        assert!(prefix.matches(line.as_bytes()).is_none());
+        assert!(start.elapsed().as_secs() < 2, "{:?}", start.elapsed());
+    }
+
+    #[test]
+    fn known_prefixes_are_guessed_from_their_lines() {
+        for (text, line) in [
+            ("%m [%p] ", "2026-03-04 09:15:01.207 UTC [7] LOG:  x"),
+            ("%m [%p] %q%u@%d ", "2026-03-04 09:15:01.207 UTC [7] a@b LOG:  x"),
+            ("%m [%p] %q%u@%d/%a ", "2026-03-04 09:15:01.207 UTC [7] a@b/c LOG:  x"),
+            (
+                "%t [%p]: db=%d,user=%u,app=%a,client=%h ",
+                "2026-03-04 09:15:01 UTC [7]: db=a,user=b,app=c,client=d LOG:  x",
+            ),
+            ("%t:%r:%u@%d:[%p]:", "2026-03-04 09:15:01 UTC:1.2.3.4(5):a@b:[7]:LOG:  x"),
+        ] {
+            let sample = format!("noise\n{line}\n\tcontinued\n{line}\n");
+            let guessed = Prefix::guess(sample.as_bytes()).expect(text);
+            // Several may read the same lines; then the richer stands, and reads them as well.
+            let found = guessed.matches(line.as_bytes());
+            assert!(found.is_some(), "{text}");
+            if text != "%m [%p] " {
+                assert_eq!(guessed.as_str(), text);
+            }
+        }
+        assert!(Prefix::guess(b"hello\nworld\n").is_none());
+        assert!(Prefix::guess(b"").is_none());
     }
 }

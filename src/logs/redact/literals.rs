@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::lexer::{Kind, Lexer, Piece};
 use super::mask::{CREDENTIAL, LITERAL, Masked, apply};
-use crate::logs::record::Part;
+use crate::logs::record::{Part, Severity};
 
 /// Which literals of SQL text are masked.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -93,14 +93,20 @@ fn in_detail(text: &str) -> Vec<Range<usize>> {
     if let Some(from) = behind(text, "arameters: ") {
         return in_sql(text, from..text.len(), Which::All);
     }
-    if let Some(from) = behind(text, "process was running: ") {
+    let sql = text
+        .strip_prefix("prepare: ")
+        .map(|sql| text.len() - sql.len())
+        .or_else(|| behind(text, "process was running: "));
+    if let Some(from) = sql {
         return in_sql(text, from..text.len(), Which::All);
     }
     if text.contains(")=(") {
         return keys(text);
     }
     if let Some(from) = behind(text, " contains (") {
-        let end = text.rfind(')').filter(|end| *end >= from).unwrap_or(text.len());
+        // A long row is cut, and has no bracket of its own at the end.
+        let end = text.strip_suffix('.').unwrap_or(text).strip_suffix(')').unwrap_or(text).len();
+        let end = end.max(from);
         return std::iter::once(from..end).collect();
     }
     let mut ranges = deadlock(text);
@@ -172,11 +178,15 @@ fn brackets(text: &str) -> Vec<Range<usize>> {
     ranges
 }
 
+/// What stands before values that errors quote; names of things stand behind other words.
+const QUOTING: [&str; 9] =
+    [": \"", "value \"", "Token \"", "found \"", "sequence \"", "near \"", ": »", ": «", ": “"];
+
 /// Values that a message quotes behind a colon: `invalid input syntax for type integer: "x"`; the
 /// place of a syntax error where that may be a value.
 fn values(text: &str, named: bool) -> Vec<Range<usize>> {
     let mut ranges = Vec::new();
-    for marker in [": \"", "value \"", "near \"", ": »", ": «", ": “"] {
+    for marker in QUOTING {
         let Some(from) = behind(text, marker) else { continue };
         let value = text[from..].starts_with(|c: char| c == '\'' || c == '$' || c.is_ascii_digit());
         if marker == "near \"" && !named && !value {
@@ -195,9 +205,12 @@ pub(super) fn context(text: &str) -> Option<Masked> {
     let mut start = 0;
     for line in text.split_inclusive('\n') {
         let end = start + line.len();
-        if line.starts_with("COPY ") || line.starts_with("JSON data") {
+        if line.starts_with("COPY ") {
+            // Data may hold line breaks.
             let from = line.find(": ").map_or(end, |at| start + at + 2);
-            ranges.push(from..end);
+            ranges.push(from..text.rfind('"').filter(|close| *close >= from).unwrap_or(end));
+        } else if line.starts_with("JSON data") {
+            ranges.push(line.find(": ").map_or(end, |at| start + at + 2)..end);
         } else if !["PL/", "SQL function", "while ", "automatic "]
             .iter()
             .any(|w| line.starts_with(w))
@@ -210,11 +223,16 @@ pub(super) fn context(text: &str) -> Option<Masked> {
     apply(text, ranges, LITERAL)
 }
 
+/// Errors say what was wrong; what the server tells of itself quotes no people's data.
+fn quotes_values(severity: Option<Severity>) -> bool {
+    severity.is_some_and(|severity| severity >= Severity::Notice)
+}
+
 /// The words behind which a logged statement begins.
 const STATEMENTS: [&str; 5] = ["statement: ", "execute ", "parse ", "bind ", "plan:\n"];
 
 /// A message: logged statements, plans, audit records, and values that errors quote.
-pub(super) fn message(text: &str) -> Option<Masked> {
+pub(super) fn message(severity: Option<Severity>, text: &str) -> Option<Masked> {
     if let Some(rest) = text.strip_prefix("AUDIT: ") {
         return audit(text, text.len() - rest.len());
     }
@@ -233,7 +251,7 @@ pub(super) fn message(text: &str) -> Option<Masked> {
         };
         return apply(text, in_sql(text, start..text.len(), Which::All), LITERAL);
     }
-    let mut ranges = values(text, false);
+    let mut ranges = if quotes_values(severity) { values(text, false) } else { Vec::new() };
     if let Some(from) = behind(text, "arameters: ") {
         ranges.extend(in_sql(text, from..text.len(), Which::All));
     }
@@ -253,9 +271,10 @@ fn plan(text: &str, from: usize) -> Option<Masked> {
         query = trimmed.starts_with("Query Text")
             || trimmed.starts_with("Query Parameters")
             || (query && !line.contains("(cost=") && !line.contains("Plan\":"));
-        let condition = trimmed.split([':', '"']).next().is_some_and(|name| {
-            ["Cond", "Filter", "Key", "Output", "Call", "SQL"].iter().any(|w| name.ends_with(w))
-        });
+        let condition = !trimmed.starts_with("Rows Removed")
+            && trimmed.split([':', '"']).next().is_some_and(|name| {
+                ["Cond", "Filter", "Key", "Output", "Call", "SQL"].iter().any(|w| name.ends_with(w))
+            });
         if query || condition {
             let colon = line.find(": ").map_or(0, |at| at + 2);
             ranges.extend(in_sql(&shadow, start + colon..end, Which::All));
@@ -316,7 +335,7 @@ pub(super) fn plain(text: &str) -> Option<Masked> {
 }
 
 /// In a record that names a credential: values that may be its value, elsewhere in the record.
-pub(super) fn values_beside(part: Part, text: &str) -> Option<Masked> {
+pub(super) fn values_beside(severity: Option<Severity>, part: Part, text: &str) -> Option<Masked> {
     let ranges = match part {
         Part::Message if text.starts_with("AUDIT: ") => {
             let masked = audit(text, "AUDIT: ".len())?;
@@ -325,7 +344,8 @@ pub(super) fn values_beside(part: Part, text: &str) -> Option<Masked> {
         Part::Message if is_insert(text) => in_sql(text, 0..text.len(), Which::Strings),
         Part::Message => match behind(text, "arameters: ") {
             Some(from) => in_sql(text, from..text.len(), Which::Strings),
-            None => values(text, true),
+            None if quotes_values(severity) => values(text, true),
+            None => Vec::new(),
         },
         Part::Statement | Part::Query if is_insert(text) => {
             in_sql(text, 0..text.len(), Which::Strings)

@@ -33,6 +33,7 @@ const NAMES: [Key; 4] = [Key::User, Key::Dbname, Key::ApplicationName, Key::Ps];
 /// given back as it came, after one scan.
 pub fn redact(mut record: Record, level: Level) -> (Record, Counts) {
     let mut counts = Counts::default();
+    let severity = record.severity;
     for key in NAMES {
         let Some(masked) = record.field(key).and_then(credentials::mask) else { continue };
         counts.credentials += masked.count;
@@ -48,7 +49,7 @@ pub fn redact(mut record: Record, level: Level) -> (Record, Counts) {
             let second = if orphan {
                 literals::strings(known)
             } else if finding == Finding::Named {
-                literals::values_beside(part, known)
+                literals::values_beside(severity, part, known)
             } else {
                 None
             };
@@ -62,7 +63,7 @@ pub fn redact(mut record: Record, level: Level) -> (Record, Counts) {
             let masked = match part {
                 _ if orphan => literals::sql(text),
                 Part::Message if plain => literals::plain(text),
-                Part::Message => literals::message(text),
+                Part::Message => literals::message(severity, text),
                 Part::Detail => literals::detail(text),
                 Part::Context => literals::context(text),
                 Part::Statement | Part::Query => literals::sql(text),
