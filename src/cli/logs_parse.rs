@@ -20,7 +20,7 @@ const LINE: usize = 256 * 1024;
 
 /// What is shown, and how.
 #[derive(Clone, Debug)]
-pub struct Parse {
+pub(super) struct Parse {
     /// `-` is standard input.
     pub files: Vec<PathBuf>,
     /// None: guessed from the lines.
@@ -37,7 +37,7 @@ pub struct Parse {
 /// Shows the records of all files on `out`, and what was met on `notes`. Gives false where a file could
 /// not be read, which is told on `notes`; the others are shown all the same. An error is one of
 /// writing.
-pub fn run(
+pub(super) fn run(
     parse: &Parse,
     stdin: &mut dyn Read,
     out: &mut dyn Write,

@@ -1,9 +1,90 @@
 //! The handle: arguments in, exit code out.
 
 pub mod args;
+mod check;
 mod help;
-pub mod logs_parse;
+mod logs_cat;
+mod logs_parse;
+mod query;
 
-pub fn main() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+
+use args::{Command, Logs};
+
+use crate::app::{self, Failure};
+use crate::config::{self, Flags, Input};
+use crate::logs::Level;
+use crate::telemetry;
+
+/// The program: what `main` returns.
+pub fn main() -> ExitCode {
+    let args = match args::parse(std::env::args_os(), &environment) {
+        Ok(args) => args,
+        Err(refusal) => {
+            // Nobody is left to tell when the stream is closed.
+            let _ = refusal.print();
+            return ExitCode::from(refusal.exit_code());
+        }
+    };
+    telemetry::start_log(args.log_level.as_deref());
+    let ended = match args.command {
+        Command::Run(run) => block_on(async {
+            let file = run.config.clone();
+            let flags = Flags::from(run);
+            app::run(|| config::load(&input(file.clone(), flags.clone()))).await
+        }),
+        Command::Check(check) => block_on(check::run(check)),
+        Command::Query(query) => block_on(query::run(query)),
+        Command::Logs(Logs::Parse(parse)) => show_records(parse),
+        Command::Logs(Logs::Cat(cat)) => logs_cat::run(&cat),
+    };
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            let _ = writeln!(std::io::stderr(), "{failure}");
+            ExitCode::from(failure.code())
+        }
+    }
+}
+
+/// `pgvigil logs parse` on the real streams.
+fn show_records(args: args::Parse) -> Result<(), Failure> {
+    let parse = logs_parse::Parse {
+        files: args.files,
+        line_prefix: args.line_prefix,
+        time_zone: args.time_zone,
+        verbosity: None,
+        redact: Level::Credentials,
+        json: args.json,
+        colour: std::io::stdout().is_terminal(),
+    };
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    let shown = logs_parse::run(&parse, &mut std::io::stdin(), &mut out, &mut std::io::stderr());
+    match shown.and_then(|all| out.flush().map(|()| all)) {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(Failure::Unavailable("a file could not be read; see above".to_owned())),
+        // `| head` has seen enough.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        Err(error) => Err(Failure::Internal(format!("cannot print: {error}"))),
+    }
+}
+
+/// One environment variable; the only place that reads the process's own.
+fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// Where settings come from, for the commands that take a configuration.
+fn input(file: Option<std::path::PathBuf>, flags: Flags) -> Input<'static> {
+    Input { file, flags, environment: &environment, host_name: config::host_name() }
+}
+
+fn block_on(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|e| Failure::Internal(format!("cannot start the runtime: {e}")))?
+        .block_on(work)
 }

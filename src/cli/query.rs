@@ -20,7 +20,8 @@ use crate::telemetry::Telemetry;
 /// # Errors
 /// A pack that is none, a server that does not answer; with `--strict`, a query that failed.
 pub(crate) async fn run(args: Args) -> Result<(), Failure> {
-    let dialect = args.dialect.as_deref().map(Dialect::parse).transpose().map_err(Failure::Usage)?;
+    let dialect =
+        args.dialect.as_deref().map(Dialect::parse).transpose().map_err(Failure::Usage)?;
     let packs = packs(&args.packs, dialect)?;
     let flags = Flags { dsn: args.dsn.clone(), ..Flags::default() };
     let loaded =
@@ -31,8 +32,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     let once = run_once(&loaded.settings, instance, &packs.queries, &budgets)
         .await
         .map_err(|(_, message)| Failure::Unavailable(message))?;
-    let page =
-        exposition::render(&once.families, Choice { format: Format::Text, gzip: false });
+    let page = exposition::render(&once.families, Choice { format: Format::Text, gzip: false });
     let mut report = String::new();
     for problem in &packs.problems {
         let _ = writeln!(report, "{problem}");

@@ -84,9 +84,8 @@ impl Collector {
         self.workers
             .iter()
             .map(|worker| {
-                let mut status =
+                let status =
                     InstanceStatus::of(&worker.board(), &worker.name, &worker.cluster, now);
-                status.notices.extend(worker.connector.notices());
                 InstanceStatus {
                     certificates: worker
                         .connector
@@ -94,6 +93,7 @@ impl Collector {
                         .into_iter()
                         .map(|seen| (seen.usage.to_owned(), seen.expires))
                         .collect(),
+                    notices: worker.connector.notices(),
                     ..status
                 }
             })

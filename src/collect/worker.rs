@@ -102,8 +102,6 @@ impl Worker {
     pub(crate) fn demand(&self, begin: Instant) {
         self.board().demand(begin);
         self.fast.notify_one();
-        // It may be asked for a second opinion.
-        self.rest.notify_one();
     }
 
     /// Waits until the scrape that began at `begin` has nothing to wait for, at most to `deadline`.
@@ -111,7 +109,7 @@ impl Worker {
         let mut progress = self.progress.subscribe();
         loop {
             progress.mark_unchanged();
-            if self.board().is_settled(begin, Instant::now()) {
+            if self.board().is_settled(begin) {
                 return;
             }
             if timeout_at(deadline, progress.changed()).await.is_err() {
@@ -303,14 +301,14 @@ impl Worker {
     async fn work(&self, lane: Lane, job: Job, session: &mut Session) -> Option<Failure> {
         match job {
             Job::Wait(_) => None,
-            Job::Ping => self.ping(lane, session).await,
+            Job::Ping => self.ping(session).await,
             Job::Facts => self.read_facts(session).await,
             Job::Query(index) => self.query(lane, index, session).await,
         }
     }
 
-    async fn ping(&self, lane: Lane, session: &mut Session) -> Option<Failure> {
-        self.board().ping_begins(lane, Instant::now());
+    async fn ping(&self, session: &mut Session) -> Option<Failure> {
+        self.board().ping_begins(Instant::now());
         let result = session.run(PING, &trifle()).await;
         let known = self.board().facts.as_ref().map(|facts| facts.role);
         let flipped = match &result {
@@ -323,7 +321,7 @@ impl Worker {
             Err(_) => false,
         };
         let lost = self.heard(result.err());
-        self.board().ping_ends(lane);
+        self.board().ping_ends();
         self.tell();
         if flipped && lost.is_none() { self.read_facts(session).await } else { lost }
     }
@@ -347,7 +345,7 @@ impl Worker {
     }
 
     async fn query(&self, lane: Lane, index: usize, session: &mut Session) -> Option<Failure> {
-        let begun = self.board().begin(index, lane, Instant::now());
+        let begun = self.board().begin(index, Instant::now());
         let (query, sql) = begun?;
         let terms = self.terms(&query);
         let Ran { ending, answered, lost } = run(session, &query, &sql, Some(lane), &terms).await;

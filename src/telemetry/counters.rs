@@ -24,12 +24,7 @@ impl Default for Telemetry {
 
 impl Telemetry {
     pub fn new() -> Self {
-        let telemetry = Self { registry: Registry::new() };
-        telemetry
-            .gauges("pgvigil_build_info", "Always 1; the version of this agent.", &["version"])
-            .with_label_values(&[env!("CARGO_PKG_VERSION")])
-            .set(1.0);
-        telemetry
+        Self { registry: Registry::new() }
     }
 
     /// Registers a counter. The name must end in `_total` and be asked for once.

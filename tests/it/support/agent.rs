@@ -11,10 +11,16 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-/// The binary under test.
+/// The built binary: the one that cargo names to tests, else (in the demo) the one beside this program.
 pub fn binary() -> PathBuf {
-    std::env::var_os("PGVIGIL_BINARY")
-        .map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_pgvigil")), PathBuf::from)
+    option_env!("CARGO_BIN_EXE_pgvigil").map_or_else(
+        || {
+            let own = std::env::current_exe().expect("the path of this program");
+            let folder = own.ancestors().nth(2).expect("a target folder above examples");
+            folder.join("pgvigil")
+        },
+        PathBuf::from,
+    )
 }
 
 /// A command of the binary with an environment of its own: nothing of the caller's gets in.

@@ -19,14 +19,25 @@ pub struct Prometheus {
 }
 
 impl Prometheus {
-    /// None where no Prometheus is installed (a failure in CI).
+    /// One that scrapes every second. None where no Prometheus is installed (a failure in CI).
     pub fn start(targets: &[SocketAddr], rules: &[&Path]) -> Option<Self> {
         let program = component("PROMETHEUS")?;
+        Some(Self::start_program(&program, Duration::from_secs(1), targets, rules))
+    }
+
+    /// The Prometheus `program`, scraping and evaluating at `every`.
+    pub fn start_program(
+        program: &Path,
+        every: Duration,
+        targets: &[SocketAddr],
+        rules: &[&Path],
+    ) -> Self {
         let directory = TempDir::new().expect("a temporary directory");
         let list = |items: Vec<String>| items.join(", ");
         let configuration = format!(
-            "global: {{scrape_interval: 1s, evaluation_interval: 1s}}\nrule_files: [{}]\n\
-             scrape_configs:\n- job_name: pgvigil\n  static_configs: [{{targets: [{}]}}]\n",
+            "global: {{scrape_interval: {0}s, evaluation_interval: {0}s}}\nrule_files: [{1}]\n\
+             scrape_configs:\n- job_name: pgvigil\n  static_configs: [{{targets: [{2}]}}]\n",
+            every.as_secs(),
             list(rules.iter().map(|r| format!("\"{}\"", r.display())).collect()),
             list(targets.iter().map(|t| format!("\"{t}\"")).collect()),
         );
@@ -43,7 +54,7 @@ impl Prometheus {
             std::net::TcpStream::connect(address).is_ok()
                 && get(address, "/-/ready", &[]).status == 200
         });
-        Some(Self { _server: server, _directory: directory, address })
+        Self { _server: server, _directory: directory, address }
     }
 
     /// The samples of an instant query: labels and value each.

@@ -1,0 +1,63 @@
+//! Both rivers as one set of settings made them: started together, stopped together.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Failure;
+use crate::collect::Collector;
+use crate::config::{Loaded, Problem, Settings};
+use crate::instances::Budgets;
+use crate::logs::{Shipper, StartError};
+use crate::packs;
+use crate::task::Group;
+use crate::telemetry::Telemetry;
+
+/// What runs behind the door.
+pub(super) struct Rivers {
+    pub(super) settings: Settings,
+    /// What is doubtful in the configuration and the packs.
+    pub(super) problems: Vec<Problem>,
+    pub(super) collector: Arc<Collector>,
+    pub(super) shipper: Option<Arc<Shipper>>,
+    /// These rivers' own counters: a reload begins them anew.
+    pub(super) telemetry: Telemetry,
+    collect: Group,
+    logs: Group,
+}
+
+impl Rivers {
+    pub(super) fn start(loaded: Loaded, budgets: &Budgets) -> Result<Self, Failure> {
+        let Loaded { settings, warnings: mut problems } = loaded;
+        let telemetry = Telemetry::new();
+        let packs = packs::load(&settings.packs);
+        for problem in &packs.problems {
+            tracing::warn!("{problem}");
+        }
+        problems.extend(packs.problems.iter().cloned());
+        let (collect, logs) = (Group::new(), Group::new());
+        let collector = Collector::start(&settings, &packs, budgets, &collect);
+        let shipper = match &settings.logs {
+            None => None,
+            Some(settings_of_logs) => {
+                let sessions = settings_of_logs
+                    .sources
+                    .iter()
+                    .map(|source| source.instance.map(|index| collector.log_settings(index)))
+                    .collect();
+                Some(Shipper::start(&settings, sessions, &logs, &telemetry).map_err(|error| {
+                    match error {
+                        StartError::State(error) => Failure::Unavailable(error.to_string()),
+                        StartError::Configuration(sentence) => Failure::Unusable(sentence),
+                    }
+                })?)
+            }
+        };
+        Ok(Self { settings, problems, collector, shipper, telemetry, collect, logs })
+    }
+
+    /// Stops in the order of flow; whether everything was finished in time.
+    pub(super) async fn stop(&self, drain: Duration, cut: Duration) -> bool {
+        let (logs, collect) = tokio::join!(self.logs.stop(drain, cut), self.collect.stop(cut, cut));
+        logs && collect
+    }
+}
