@@ -18,6 +18,10 @@ use crate::postgres::{Facts, QueryReason};
 /// answer before it still speaks for the server; what needs longer runs in the other lane.
 pub(crate) const FAST_CAP: Duration = Duration::from_millis(800);
 
+/// A statement that is in hand longer than that in the fast lane will not be ended by the server: the
+/// session is stuck, and the other lane is asked whether the server is.
+const STUCK: Duration = Duration::from_secs(1);
+
 /// The two queues of an instance, one session each: a query that is late or long in one of them
 /// keeps nothing waiting in the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -142,6 +146,12 @@ pub(crate) struct Board {
     demand: Option<Instant>,
     ping_started: Option<Instant>,
     ping_running: bool,
+    /// Why there is no second session and will be none soon: the fast lane does the rest's work too.
+    pub(crate) single: Option<String>,
+    /// When what the fast lane has in hand was begun.
+    in_hand: Option<Instant>,
+    /// When the rest lane was last asked whether the server answers.
+    second_opinion: Option<Instant>,
     facts_due: Instant,
 }
 
@@ -178,6 +188,9 @@ impl Board {
             demand: None,
             ping_started: None,
             ping_running: false,
+            single: None,
+            in_hand: None,
+            second_opinion: None,
             facts_due: now + intervals.medium,
         }
     }
@@ -191,9 +204,13 @@ impl Board {
     }
 
     /// Whether a scrape that began at `begin` has nothing to wait for any more.
-    pub(crate) fn is_settled(&self, begin: Instant) -> bool {
+    pub(crate) fn is_settled(&self, begin: Instant, now: Instant) -> bool {
         if !self.standing.is_worth_waiting() {
             return true;
+        }
+        if self.is_stuck(now) {
+            // Of this session nothing is to be expected; of the server, only a sign of life.
+            return self.verdict(begin).is_up();
         }
         let done = |started: Option<Instant>, running: bool| {
             !running && started.is_some_and(|at| at + MIN_AGE >= begin)
@@ -228,8 +245,14 @@ impl Board {
     /// What `lane` does next.
     pub(crate) fn next(&self, lane: Lane, now: Instant) -> Job {
         match lane {
-            Lane::Fast => self.next_fast(now),
             Lane::Rest => self.next_rest(now),
+            Lane::Fast => match self.next_fast(now) {
+                Job::Wait(until) if self.single.is_some() => match self.next_rest(now) {
+                    Job::Wait(other) => Job::Wait(until.min(other)),
+                    job => job,
+                },
+                job => job,
+            },
         }
     }
 
@@ -263,10 +286,23 @@ impl Board {
         }
     }
 
+    /// Whether the fast lane has something in hand that should have ended by itself.
+    fn is_stuck(&self, now: Instant) -> bool {
+        self.in_hand.is_some_and(|begun| now.duration_since(begun) > STUCK)
+    }
+
     /// The one whose deadline, an interval after it was due, comes first. After a connect that is
     /// the most frequent and so the cheapest; later nothing starves, however busy the lane.
     fn next_rest(&self, now: Instant) -> Job {
         let mut wait = self.facts_due;
+        if let (Some(begun), Some(demand)) = (self.in_hand, self.demand)
+            && self.second_opinion.is_none_or(|at| at + MIN_AGE < demand)
+        {
+            if self.is_stuck(now) {
+                return Job::Ping;
+            }
+            wait = wait.min(begun + STUCK + Duration::from_millis(1));
+        }
         let facts = (self.facts_due <= now).then_some((
             self.facts_due + self.intervals.medium,
             Duration::ZERO,
@@ -286,9 +322,17 @@ impl Board {
     }
 
     /// The SQL to run for an entry; none when it has become unavailable meanwhile.
-    pub(crate) fn begin(&mut self, index: usize, now: Instant) -> Option<(Arc<Query>, Arc<str>)> {
+    pub(crate) fn begin(
+        &mut self,
+        index: usize,
+        lane: Lane,
+        now: Instant,
+    ) -> Option<(Arc<Query>, Arc<str>)> {
         let entry = &mut self.entries[index];
         let sql = Arc::clone(entry.sql.as_ref()?.as_ref().ok()?);
+        if lane == Lane::Fast {
+            self.in_hand = Some(now);
+        }
         entry.running = true;
         entry.suspect = false;
         entry.started = Some(now);
@@ -305,16 +349,27 @@ impl Board {
         ending: Ending,
         now: Instant,
     ) -> Option<(QueryReason, Option<String>)> {
+        if lane == Lane::Fast {
+            self.in_hand = None;
+        }
         let entry = &mut self.entries[index];
         entry.running = false;
         let duration = entry.started.map_or(Duration::ZERO, |started| now - started);
         let mut run =
             Run { duration, message: None, ..Run::without_rows(QueryReason::Ok, "", now) };
         match ending {
-            Ending::TooSlow => {
+            Ending::TooSlow if self.single.is_none() => {
                 entry.exiled = true;
                 entry.asked = Some(now);
                 return None;
+            }
+            Ending::TooSlow => {
+                run.reason = QueryReason::Timeout;
+                run.message = Some(format!(
+                    "it takes longer than {} ms, which only a second session gives it; \
+                     see why there is none",
+                    FAST_CAP.as_millis()
+                ));
             }
             Ending::Unavailable(why) => {
                 run.reason = QueryReason::Unavailable;
@@ -336,14 +391,10 @@ impl Board {
             }
         }
         let late = matches!(run.reason, QueryReason::Timeout | QueryReason::LockTimeout);
-        match lane {
-            Lane::Fast => entry.exiled = late,
-            Lane::Rest => {
-                entry.exiled = entry.exiled && (late || duration > FAST_CAP / 2);
-                if entry.fast {
-                    entry.due = now + entry.interval;
-                }
-            }
+        // Whoever was exiled comes back when it is quick again.
+        entry.exiled = entry.fast && (late || (entry.exiled && duration > FAST_CAP / 2));
+        if entry.exiled {
+            entry.due = now + entry.interval;
         }
         // The words may change from run to run, with the number of rows for instance.
         let news = run.reason != QueryReason::Unavailable
@@ -364,13 +415,22 @@ impl Board {
         self.entries[index].suspect = true;
     }
 
-    pub(crate) fn ping_begins(&mut self, now: Instant) {
-        self.ping_started = Some(now);
-        self.ping_running = true;
+    pub(crate) fn ping_begins(&mut self, lane: Lane, now: Instant) {
+        match lane {
+            Lane::Fast => {
+                self.ping_started = Some(now);
+                self.ping_running = true;
+                self.in_hand = Some(now);
+            }
+            Lane::Rest => self.second_opinion = Some(now),
+        }
     }
 
-    pub(crate) fn ping_ends(&mut self) {
-        self.ping_running = false;
+    pub(crate) fn ping_ends(&mut self, lane: Lane) {
+        if lane == Lane::Fast {
+            self.ping_running = false;
+            self.in_hand = None;
+        }
     }
 
     /// The facts were asked for, whatever came of it.
@@ -386,6 +446,7 @@ impl Board {
         self.facts_asked(now);
         self.ping_started = Some(now);
         self.ping_running = false;
+        self.in_hand = None;
         self.learn(facts, now);
         for entry in &mut self.entries {
             let fresh = entry.started.is_some_and(|at| at + entry.interval / 10 > now);

@@ -75,7 +75,7 @@ impl Play {
     /// Runs the named query for `time`.
     fn run(&mut self, lane: Lane, name: &str, time: f64, ending: Ending) {
         let index = self.index(name);
-        self.board.begin(index, self.now).unwrap();
+        self.board.begin(index, lane, self.now).unwrap();
         self.pass(time);
         if !matches!(ending, Ending::TooSlow) {
             self.board.standing.answered(self.now);
@@ -93,10 +93,10 @@ impl Play {
                     return done;
                 }
                 Job::Ping => {
-                    self.board.ping_begins(self.now);
+                    self.board.ping_begins(lane, self.now);
                     self.pass(0.001);
                     self.board.standing.answered(self.now);
-                    self.board.ping_ends();
+                    self.board.ping_ends(lane);
                     done.push("ping".to_owned());
                 }
                 Job::Facts => {
@@ -116,7 +116,7 @@ impl Play {
     /// Begins a scrape now and says whether it has nothing to wait for.
     fn scrape(&mut self) -> (Instant, bool) {
         self.board.demand(self.now);
-        (self.now, self.board.is_settled(self.now))
+        (self.now, self.board.is_settled(self.now, self.now))
     }
 }
 
@@ -160,7 +160,7 @@ fn a_scrape_renews_what_is_old_and_waits_for_that_alone() {
     let mut play = Play::connected(Role::Primary);
     assert!(!play.scrape().1, "the first results are still to come");
     play.work(Lane::Fast);
-    assert!(play.board.is_settled(play.now));
+    assert!(play.board.is_settled(play.now, play.now));
     play.pass(0.5);
     assert!(play.scrape().1, "half a second is fresh enough");
     assert!(play.work(Lane::Fast).is_empty());
@@ -172,7 +172,7 @@ fn a_scrape_renews_what_is_old_and_waits_for_that_alone() {
     let (other, settled) = play.scrape();
     assert!(!settled);
     assert_eq!(play.work(Lane::Fast), ["ping", "one", "two", "primary"]);
-    assert!(play.board.is_settled(begin) && play.board.is_settled(other));
+    assert!(play.board.is_settled(begin, play.now) && play.board.is_settled(other, play.now));
     assert!(play.scrape().1);
     assert!(play.work(Lane::Fast).is_empty());
     assert!(play.board.verdict(begin).is_up());
@@ -184,17 +184,17 @@ fn a_scrape_does_not_take_what_is_still_running() {
     play.work(Lane::Fast);
     play.pass(3.0);
     let (begin, _) = play.scrape();
-    play.board.ping_begins(play.now);
+    play.board.ping_begins(Lane::Fast, play.now);
     for name in ["one", "two"] {
         play.run(Lane::Fast, name, 0.001, Play::good());
     }
     let last = play.index("primary");
-    play.board.begin(last, play.now).unwrap();
-    assert!(!play.board.is_settled(begin));
+    play.board.begin(last, Lane::Fast, play.now).unwrap();
+    assert!(!play.board.is_settled(begin, play.now));
     play.board.finish(last, Lane::Fast, Play::good(), play.now);
-    assert!(!play.board.is_settled(begin), "the ping has no answer yet");
-    play.board.ping_ends();
-    assert!(play.board.is_settled(begin));
+    assert!(!play.board.is_settled(begin, play.now), "the ping has no answer yet");
+    play.board.ping_ends(Lane::Fast);
+    assert!(play.board.is_settled(begin, play.now));
 }
 
 #[test]
@@ -205,7 +205,7 @@ fn a_late_query_gives_up_its_place_until_it_is_quick_again() {
     play.pass(3.0);
     let (begin, _) = play.scrape();
     assert_eq!(play.work(Lane::Fast), ["ping", "two", "primary"]);
-    assert!(play.board.is_settled(begin), "the late one is not waited for");
+    assert!(play.board.is_settled(begin, play.now), "the late one is not waited for");
     // It runs in the other lane, an interval after its last run, and stays there while it is late.
     assert!(!play.work(Lane::Rest).contains(&"one".to_owned()));
     play.pass(15.0);
@@ -227,6 +227,34 @@ fn a_query_that_needs_more_than_the_fast_lane_gives_moves_without_an_outcome() {
     assert!(play.entry("one").last.is_none());
     assert!(!play.work(Lane::Fast).contains(&"one".to_owned()));
     assert_eq!(play.work(Lane::Rest), ["own", "one", "medium", "dear"]);
+}
+
+#[test]
+fn while_the_fast_session_is_stuck_the_other_speaks_for_the_server() {
+    let mut play = Play::connected(Role::Primary);
+    play.work(Lane::Fast);
+    play.work(Lane::Rest);
+    play.pass(3.0);
+    let (begin, _) = play.scrape();
+    play.board.ping_begins(Lane::Fast, play.now);
+    play.pass(0.9);
+    assert!(!play.board.is_settled(begin, play.now));
+    let Job::Wait(until) = play.board.next(Lane::Rest, play.now) else { panic!("too early") };
+    assert!(until <= play.now + seconds(0.2), "the other lane looks again in time");
+    play.pass(0.2);
+    assert!(!play.board.is_settled(begin, play.now), "nobody has answered yet");
+    assert!(play.work(Lane::Rest).contains(&"ping".to_owned()));
+    assert!(play.board.is_settled(begin, play.now));
+    assert!(play.board.verdict(begin).is_up());
+    assert!(!play.work(Lane::Rest).contains(&"ping".to_owned()), "once for a scrape");
+    play.pass(2.0);
+    assert!(!play.scrape().1);
+    assert!(play.work(Lane::Rest).contains(&"ping".to_owned()));
+    // The session is given up; the server is alive, so a scrape waits for the next one.
+    let failure = super::super::standing::Failure::new(InstanceReason::Timeout, "stuck");
+    play.pass(2.0);
+    assert_eq!(play.board.standing.lost(play.now, failure), play.now);
+    assert!(play.board.standing.is_worth_waiting());
 }
 
 #[test]
@@ -286,7 +314,7 @@ fn a_query_that_took_its_session_along_is_not_run_at_once_again() {
     let mut play = Play::connected(Role::Primary);
     play.work(Lane::Fast);
     let dear = play.index("dear");
-    play.board.begin(dear, play.now).unwrap();
+    play.board.begin(dear, Lane::Rest, play.now).unwrap();
     play.board.finish(dear, Lane::Rest, Play::failed(QueryReason::Disconnected), play.now);
     play.board.suspect(dear);
     play.pass(10.0);
@@ -343,4 +371,28 @@ fn nothing_starves_in_a_lane_that_is_always_busy() {
         *runs.entry(name).or_default() += 1;
     }
     assert!(runs["medium"] >= 10 && runs["own"] >= 50 && runs["dear"] >= 1, "{runs:?}");
+}
+
+#[test]
+fn with_one_session_alone_the_fast_lane_does_everything_that_is_quick() {
+    let mut play = Play::connected(Role::Primary);
+    play.board.single = Some("the role's limit is 1".to_owned());
+    let done = play.work(Lane::Fast);
+    assert_eq!(done, ["one", "two", "primary", "own", "medium", "dear"]);
+    play.pass(61.0);
+    let done = play.work(Lane::Fast);
+    assert_eq!(done[..4], ["ping", "one", "two", "primary"]);
+    assert!(done.contains(&"facts".to_owned()));
+    // What needs long cannot be had, and is not tried again and again.
+    play.pass(3600.0);
+    play.run(Lane::Fast, "dear", 0.8, Ending::TooSlow);
+    assert_eq!(play.entry("dear").last.as_ref().unwrap().reason, QueryReason::Timeout);
+    assert!(!play.work(Lane::Fast).contains(&"dear".to_owned()));
+    play.run(Lane::Fast, "one", 0.5, Play::failed(QueryReason::LockTimeout));
+    let (begin, _) = play.scrape();
+    play.work(Lane::Fast);
+    assert!(play.board.is_settled(begin, play.now), "a late one is not waited for here either");
+    play.pass(15.0);
+    assert!(play.work(Lane::Fast).contains(&"one".to_owned()));
+    assert!(play.entry("one").lane() == Lane::Fast);
 }

@@ -84,8 +84,9 @@ impl Collector {
         self.workers
             .iter()
             .map(|worker| {
-                let status =
+                let mut status =
                     InstanceStatus::of(&worker.board(), &worker.name, &worker.cluster, now);
+                status.notices.extend(worker.connector.notices());
                 InstanceStatus {
                     certificates: worker
                         .connector
@@ -93,7 +94,6 @@ impl Collector {
                         .into_iter()
                         .map(|seen| (seen.usage.to_owned(), seen.expires))
                         .collect(),
-                    notices: worker.connector.notices(),
                     ..status
                 }
             })

@@ -56,11 +56,21 @@ pub async fn run_once(
             .await
             .map_err(|failure| (failure.reason, failure.message))
     };
-    let (mut session, mut facts) = connect().await?;
+    let mut stands = Ok(connect().await?);
     let mut once = Once { families: Vec::new(), runs: Vec::new(), notices: connector.notices() };
     for query in queries {
         let started = Instant::now();
-        let ending = match packs::select(query, &facts) {
+        let (session, facts) = match &mut stands {
+            Ok((session, facts)) => (session, facts),
+            Err(failure) => {
+                let (_, message): &(InstanceReason, String) = failure;
+                let reason = QueryReason::Connect;
+                let ending = Ending::Failed { reason, message: message.clone() };
+                once.record(query, ending, started.elapsed());
+                continue;
+            }
+        };
+        let ending = match packs::select(query, facts) {
             Err(unavailable) => Ending::Unavailable(unavailable.why),
             Ok(sql) => {
                 let terms = Terms {
@@ -68,16 +78,18 @@ pub async fn run_once(
                     claims: &claims,
                     max_series: query.max_series.or(settings.collection.max_series),
                 };
-                let Ran { ending, lost, .. } = run(&mut session, query, &sql, None, &terms).await;
+                let Ran { ending, lost, .. } = run(session, query, &sql, None, &terms).await;
                 if lost.is_some() {
-                    (session, facts) = connect().await?;
+                    stands = connect().await;
                 }
                 ending
             }
         };
         once.record(query, ending, started.elapsed());
     }
-    session.close().await;
+    if let Ok((session, _)) = stands {
+        session.close().await;
+    }
     Ok(once)
 }
 

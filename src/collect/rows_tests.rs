@@ -280,3 +280,40 @@ fn histograms() {
     let harvest = take(&query, &rows(&columns[..3], &[]), None);
     assert_eq!(harvest.reason, QueryReason::Type);
 }
+
+proptest::proptest! {
+    #![proptest_config(proptest::test_runner::Config {
+        failure_persistence: None,
+        ..proptest::test_runner::Config::default()
+    })]
+
+    /// Whatever a server sends: no panic, no series twice, nothing beyond the cap.
+    #[test]
+    fn any_rows_give_a_page(
+        cells in proptest::collection::vec(
+            proptest::collection::vec(proptest::option::of("[a-c0-3]|\\{[0-3](,[0-3]){0,2}\\}|[0-3{},.\"= -]{0,6}"), 6),
+            0..20,
+        ),
+        oids in proptest::collection::vec(proptest::sample::select(vec![16u32, 20, 25, 701, 1082, 1184, 1186, 1700, 1016, 99]), 6),
+        dialect in proptest::sample::select(Dialect::ALL.to_vec()),
+        cap in 0usize..20,
+    ) {
+        let query = super::super::testing::query(
+            if dialect == Dialect::Pgsty { Dialect::Native } else { dialect },
+            "{q: {query: SELECT 1, metrics: [{l: {usage: LABEL, description: d}}, {v: {usage: GAUGE, description: d}}, {h: {usage: HISTOGRAM, description: d}}]}}",
+        );
+        let names = ["l", "v", "h", "h_bucket", "h_sum", "h_count"];
+        let columns: Vec<_> = names.iter().zip(&oids).map(|(name, oid)| (*name, *oid)).collect();
+        let borrowed: Vec<Vec<Option<&str>>> =
+            cells.iter().map(|row| row.iter().map(Option::as_deref).collect()).collect();
+        let slices: Vec<&[Option<&str>]> = borrowed.iter().map(Vec::as_slice).collect();
+        let harvest = take(&query, &rows(&columns, &slices), Some(cap));
+        proptest::prop_assert!(harvest.series <= cap);
+        let mut seen = std::collections::HashSet::new();
+        for family in &harvest.families {
+            for sample in &family.samples {
+                proptest::prop_assert!(seen.insert((family.name.clone(), sample.labels.clone())));
+            }
+        }
+    }
+}

@@ -15,6 +15,9 @@ use crate::task::{Backoff, jittered};
 /// A session that lasted less does not earn an attempt without waiting.
 const WORTHY: Duration = Duration::from_secs(5);
 
+/// Who answered so lately, on any session, is alive.
+const ALIVE: Duration = Duration::from_secs(3);
+
 /// Why an instance is not up, and a sentence with the remedy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Failure {
@@ -113,8 +116,10 @@ impl Standing {
         if !worthy {
             return self.failed(now, failure);
         }
-        // A server that hung will hang the next attempt too; one that closed may be back already.
-        let hopeful = failure.reason != InstanceReason::Timeout;
+        // A server that hung will hang the next attempt too; one that closed may be back already, and
+        // one that answers on another session only lost this one.
+        let alive = self.last_answer.is_some_and(|at| now.duration_since(at) < ALIVE);
+        let hopeful = alive || failure.reason != InstanceReason::Timeout;
         self.phase = Phase::Connecting { hopeful };
         self.show(failure.reason, now);
         self.failure = Some(failure);

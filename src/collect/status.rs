@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::board::{Board, Entry};
 use super::report::wall;
-use crate::postgres::{InstanceReason, QueryReason, Role, Version};
+use crate::postgres::{Facts, InstanceReason, QueryReason, Role, Version};
 
 /// How an instance stands.
 #[derive(Clone, Debug)]
@@ -67,10 +67,32 @@ impl InstanceStatus {
             role: board.facts.as_ref().map(|facts| facts.role),
             sessions: board.sessions_open,
             certificates: Vec::new(),
-            notices: Vec::new(),
+            notices: board
+                .facts
+                .as_deref()
+                .and_then(rights)
+                .into_iter()
+                .chain(board.single.as_ref().map(|why| {
+                    format!("there is no second session, so every query has 0.8 s at most ({why})")
+                }))
+                .collect(),
             queries: board.entries.iter().map(|entry| query(board, entry, now)).collect(),
         }
     }
+}
+
+/// What is wrong with the role that the agent logs in as.
+fn rights(facts: &Facts) -> Option<String> {
+    let what = if facts.superuser {
+        "the agent is connected as a superuser, which is more than it needs; \
+         give it a role that is only in pg_monitor"
+    } else if !facts.monitor {
+        "the agent's role is not in pg_monitor, so that much of the server is hidden from it; \
+         GRANT pg_monitor TO it"
+    } else {
+        return None;
+    };
+    Some(what.to_owned())
 }
 
 fn query(board: &Board, entry: &Entry, now: Instant) -> QueryStatus {

@@ -1,7 +1,8 @@
 //! One instance's worker: two lanes, each a task with one session, that do what the board says is due.
 //!
 //! The fast lane stands for the instance: its session is the one that `pg_up` speaks of, it connects
-//! first and reads the facts. The rest lane follows when that one stands.
+//! first and reads the facts. The rest lane follows when that one stands; where the server or the
+//! budget has no room for a second session, the fast lane does its work too.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -14,7 +15,7 @@ use super::claims::Claims;
 use super::rows::Terms;
 use super::run::{Ran, run};
 use super::standing::Failure;
-use crate::instances::{Connector, Limits, QueryError, Session};
+use crate::instances::{ConnectError, Connector, Limits, QueryError, Session};
 use crate::metric::Labels;
 use crate::packs::Query;
 use crate::postgres::{Facts, InstanceReason, LogSettings, QueryReason, Role};
@@ -102,6 +103,8 @@ impl Worker {
     pub(crate) fn demand(&self, begin: Instant) {
         self.board().demand(begin);
         self.fast.notify_one();
+        // It may be asked for a second opinion.
+        self.rest.notify_one();
     }
 
     /// Waits until the scrape that began at `begin` has nothing to wait for, at most to `deadline`.
@@ -109,7 +112,7 @@ impl Worker {
         let mut progress = self.progress.subscribe();
         loop {
             progress.mark_unchanged();
-            if self.board().is_settled(begin) {
+            if self.board().is_settled(begin, Instant::now()) {
                 return;
             }
             if timeout_at(deadline, progress.changed()).await.is_err() {
@@ -220,7 +223,11 @@ impl Worker {
             match connected {
                 Ok(session) => {
                     told = None;
-                    self.board().sessions_open += 1;
+                    {
+                        let mut board = self.board();
+                        board.single = None;
+                        board.sessions_open += 1;
+                    }
                     let begin = Instant::now();
                     let parting = self.serve(Lane::Rest, session, stop).await;
                     self.board().sessions_open -= 1;
@@ -240,12 +247,27 @@ impl Worker {
                             error.message
                         );
                     }
-                    self.board().unreachable(Some(Lane::Rest), &error.message, Instant::now());
+                    self.do_without(error);
                 }
             }
             if !idle(Instant::now() + backoff.wait(), stop).await {
                 return;
             }
+        }
+    }
+
+    /// There is no second session: where there is no room for it, the first one serves for all.
+    fn do_without(&self, error: ConnectError) {
+        let full =
+            matches!(error.reason, InstanceReason::Budget | InstanceReason::TooManyConnections);
+        let mut board = self.board();
+        if full {
+            board.single = Some(error.message);
+            drop(board);
+            self.fast.notify_one();
+        } else {
+            board.single = None;
+            board.unreachable(Some(Lane::Rest), &error.message, Instant::now());
         }
     }
 
@@ -301,14 +323,14 @@ impl Worker {
     async fn work(&self, lane: Lane, job: Job, session: &mut Session) -> Option<Failure> {
         match job {
             Job::Wait(_) => None,
-            Job::Ping => self.ping(session).await,
+            Job::Ping => self.ping(lane, session).await,
             Job::Facts => self.read_facts(session).await,
             Job::Query(index) => self.query(lane, index, session).await,
         }
     }
 
-    async fn ping(&self, session: &mut Session) -> Option<Failure> {
-        self.board().ping_begins(Instant::now());
+    async fn ping(&self, lane: Lane, session: &mut Session) -> Option<Failure> {
+        self.board().ping_begins(lane, Instant::now());
         let result = session.run(PING, &trifle()).await;
         let known = self.board().facts.as_ref().map(|facts| facts.role);
         let flipped = match &result {
@@ -321,7 +343,7 @@ impl Worker {
             Err(_) => false,
         };
         let lost = self.heard(result.err());
-        self.board().ping_ends();
+        self.board().ping_ends(lane);
         self.tell();
         if flipped && lost.is_none() { self.read_facts(session).await } else { lost }
     }
@@ -345,7 +367,7 @@ impl Worker {
     }
 
     async fn query(&self, lane: Lane, index: usize, session: &mut Session) -> Option<Failure> {
-        let begun = self.board().begin(index, Instant::now());
+        let begun = self.board().begin(index, lane, Instant::now());
         let (query, sql) = begun?;
         let terms = self.terms(&query);
         let Ran { ending, answered, lost } = run(session, &query, &sql, Some(lane), &terms).await;

@@ -109,6 +109,63 @@ fn a_frozen_server_is_timeout_and_costs_three_sessions_at_most() {
 }
 
 #[test]
+fn one_session_that_is_stuck_does_not_make_the_server_down() {
+    let Some(cluster) = Cluster::start(17) else { return };
+    let watch = Watch::start(&cluster.monitor_dsn(), "");
+    watch.settle();
+    std::thread::sleep(Duration::from_secs(6));
+    // The session that fast queries run on is the older one. Stopped, it heeds no cancel request.
+    let oldest = "SELECT pid FROM pg_stat_activity WHERE application_name = 'pgvigil' \
+                  ORDER BY backend_start LIMIT 1";
+    let pid = cluster.sql(oldest)[0][0].parse().unwrap();
+    cluster.signal(pid, rustix::process::Signal::STOP);
+    let begin = Instant::now();
+    let mut most = 0;
+    while begin.elapsed() < Duration::from_secs(12) {
+        let (page, took) = watch.timed_scrape();
+        assert!(up(&page), "after {:?}: {}", begin.elapsed(), watch.told());
+        assert!(took < BOUND, "{took:?}");
+        most = most.max(sessions(&cluster));
+        std::thread::sleep(Duration::from_millis(300));
+    }
+    assert_eq!(most, 3, "the stuck one still counts");
+    let (page, took) = watch.timed_scrape();
+    assert!(up(&page) && took < Duration::from_secs(1), "{took:?}");
+    let age = page.value("pgvigil_query_age_seconds", &[("query", "pg_postmaster")]);
+    assert!(age < Some(1.0), "a new session has taken over: {age:?}");
+    cluster.signal(pid, rustix::process::Signal::CONT);
+    cluster.await_sql(&format!("SELECT count(*) FROM pg_stat_activity WHERE pid = {pid}"), "0");
+}
+
+#[test]
+fn one_session_alone_serves_for_all() {
+    let Some(cluster) = Cluster::start(17) else { return };
+    cluster.sql("ALTER ROLE pgvigil CONNECTION LIMIT 1");
+    let pack = "
+long:
+  interval: slow
+  timeout: 5s
+  query: SELECT 1 AS v FROM pg_sleep(2)
+  metrics: [{v: {usage: GAUGE, metric: pg_long, description: Takes two seconds.}}]
+";
+    let watch = Watch::start(&cluster.monitor_dsn(), pack);
+    let page = watch.settle();
+    assert!(up(&page) && state(&page) == "ok");
+    for query in &watch.collector.status()[0].queries {
+        let reason = query.reason.unwrap().as_str();
+        let expected = if query.name == "long" { "timeout" } else { "ok" };
+        assert!(reason == expected || reason == "unavailable", "{query:?}");
+    }
+    assert_eq!(sessions(&cluster), 1);
+    let notices = watch.collector.status()[0].notices.join("\n");
+    assert!(notices.contains("no second session"), "{notices}");
+    cluster.sql("ALTER ROLE pgvigil CONNECTION LIMIT 3");
+    watch.await_scrape(Duration::from_secs(40), |page| {
+        page.value("pgvigil_sessions", &[]) == Some(2.0)
+    });
+}
+
+#[test]
 fn a_server_that_accepts_and_never_answers_is_timeout() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();

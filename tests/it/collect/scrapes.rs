@@ -194,3 +194,34 @@ sleeps:
     cluster.await_sql(super::watch::SESSIONS, "0");
     assert!(begin.elapsed() < Duration::from_secs(3), "{:?}", begin.elapsed());
 }
+
+#[test]
+fn one_instance_that_is_down_costs_the_other_nothing() {
+    let Some(cluster) = Cluster::start(17) else { return };
+    let instances = format!(
+        "[{{name: dead, dsn: 'postgresql://x@127.0.0.1:{}/postgres'}}, \
+         {{name: one, dsn: '{}', labels: {{team: a}}}}]",
+        crate::support::process::free_port(),
+        cluster.monitor_dsn()
+    );
+    let watch = Watch::of(&instances, "", "labels: {environment: test, team: b}\n");
+    watch.await_scrape(Duration::from_secs(20), |page| {
+        page.value("pg_up", &[("server", "one")]) == Some(1.0)
+    });
+    std::thread::sleep(Duration::from_millis(1100));
+    let (page, took) = watch.timed_scrape();
+    assert!(took < Duration::from_secs(1), "{took:?}");
+    let value = |server, team| {
+        page.value("pg_up", &[("server", server), ("team", team), ("environment", "test")])
+    };
+    assert_eq!((value("one", "a"), value("dead", "b")), (Some(1.0), Some(0.0)));
+
+    let patience = Duration::from_secs(2);
+    for (name, number) in [("one", 1), ("dead", 1), ("nobody", 0)] {
+        let families = watch.runtime.block_on(watch.collector.scrape(patience, Some(name)));
+        let up = families.iter().filter(|family| &*family.name == "pg_up");
+        let servers: Vec<_> =
+            up.flat_map(|f| &f.samples).map(|s| s.labels.get("server").unwrap()).collect();
+        assert_eq!(servers, vec![name; number]);
+    }
+}

@@ -45,6 +45,11 @@ impl Watch {
 
     /// Watches with more configuration, as top-level YAML. A `packs` block there may hold `exclude`.
     pub(super) fn with(dsn: &str, pack: &str, more: &str) -> Self {
+        Self::of(&format!("[{{name: {NAME}, dsn: '{dsn}'}}]"), pack, more)
+    }
+
+    /// Watches `instances` (YAML).
+    pub(super) fn of(instances: &str, pack: &str, more: &str) -> Self {
         let directory = TempDir::new().unwrap();
         let file = directory.path().join("pgvigil.yml");
         let queries = directory.path().join("queries");
@@ -52,7 +57,7 @@ impl Watch {
         if !pack.is_empty() {
             fs::write(queries.join("own.yaml"), pack).unwrap();
         }
-        let mut text = format!("cluster: c\ninstances: [{{name: {NAME}, dsn: '{dsn}'}}]\n{more}");
+        let mut text = format!("cluster: c\ninstances: {instances}\n{more}");
         let directories = format!("directories: ['{}']", queries.display());
         text = match text.split_once("packs: {") {
             Some((before, after)) => format!("{before}packs: {{{directories}, {after}"),
