@@ -27,7 +27,7 @@ pub use load::{Examined, Flags, Input, Loaded, examine, load};
 pub use packs::DIALECTS;
 pub use problem::{Place, Problem};
 pub use routes::EVENT_KINDS;
-pub use scalar::{byte_size, duration};
+pub use scalar::{byte_size, duration, nearest};
 pub use secret::{Current, SecretReader, SecretSource};
 pub use settings::{
     Backup, BackupSource, Collection, DatabaseFilter, Destination, Http, Instance, InstanceKind,

@@ -149,7 +149,7 @@ const ALIASES: [(&str, &str); 14] = [
 
 /// The candidate that `word` was probably meant to be: by a slip, cut short or drawn out, or by
 /// another name.
-pub(super) fn nearest<'c>(word: &str, candidates: &[&'c str]) -> Option<&'c str> {
+pub fn nearest<'c>(word: &str, candidates: &[&'c str]) -> Option<&'c str> {
     // One slip in a short word, three in a long one.
     let most = (word.chars().count() / 3).clamp(1, 3);
     candidates
@@ -171,7 +171,7 @@ pub(super) fn nearest<'c>(word: &str, candidates: &[&'c str]) -> Option<&'c str>
 /// Edits between two words: insert, drop, change, swap two neighbours.
 fn distance(a: &str, b: &str) -> usize {
     let (a, b): (Vec<char>, Vec<char>) =
-        (a.to_lowercase().chars().take(64).collect(), b.chars().take(64).collect());
+        (a.to_lowercase().chars().take(64).collect(), b.to_lowercase().chars().take(64).collect());
     let mut before: Vec<usize> = Vec::new();
     let mut last: Vec<usize> = (0..=b.len()).collect();
     for i in 1..=a.len() {

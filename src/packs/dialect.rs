@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use super::yaml::Node;
+use super::walk::map;
+use crate::config::yaml::Node;
 
 /// A dialect of the family format `name: {query, metrics: [{column: {usage, description}}]}`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -62,10 +63,9 @@ const NATIVE: &[&str] = &["interval", "scope", "role", "requires", "max_series",
 /// A file with a native field is native, whatever else is in it: a user's own file with one word of
 /// another dialect deserves a problem at that word, not another meaning for all the rest.
 pub(super) fn detect(documents: &[Node]) -> (Dialect, Option<&'static str>) {
-    let queries = || {
-        documents.iter().filter_map(Node::as_map).flatten().filter_map(|entry| entry.value.as_map())
-    };
-    let has = |field: &str| queries().flatten().any(|entry| entry.key.text() == Some(field));
+    let queries =
+        || documents.iter().filter_map(map).flatten().filter_map(|(_, query)| map(query)).flatten();
+    let has = |field: &str| queries().any(|(key, _)| key.name == field);
     if let Some(field) = NATIVE.iter().find(|field| has(field)) {
         return (Dialect::Native, Some(field));
     }

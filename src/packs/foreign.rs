@@ -8,12 +8,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Dialect;
-use super::native::{USAGES, default_name, mapping, repeated, usage_of};
+use super::native::{USAGES, default_name, mapping, usage_of};
 use super::query::{
     ColumnUse, Every, Nulls, Query, Requires, Scope, Statement, UnknownColumns, Usage,
 };
-use super::walk::{Walk, nearest};
-use super::yaml::{Entry, Node};
+use super::walk::{Walk, text};
+use crate::config::nearest;
+use crate::config::yaml::{Key, Node};
 use crate::postgres::{Role, VersionRange};
 
 const QUERY_KEYS: &[&str] = &[
@@ -35,22 +36,22 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 /// CloudNativePG's `metricsQueriesTTL`, which holds for all its queries.
 const CNPG_TTL: Duration = Duration::from_secs(30);
 
-/// Reads the query that `entry` holds; none where it is wrong, or switched off by an empty text.
+/// Reads the query under a key of the file; none where it is wrong, or switched off by an empty text.
 pub(super) fn query(
     walk: &mut Walk,
     pack: &Arc<str>,
     dialect: Dialect,
-    entry: &Entry,
+    (key, node): &(Key, Node),
 ) -> Option<Query> {
     let before = walk.errors();
     let cnpg = dialect == Dialect::Cnpg;
-    let key: Arc<str> = walk.text(&entry.key, "a query's name")?.into();
-    let map = walk.map(&entry.value, &key)?;
-    repeated(walk, map, &format!("query `{key}`"));
+    let at = key.at;
+    let key: Arc<str> = key.name.as_str().into();
+    let map = walk.map(node, &key)?;
     let mut query = Query {
         name: Arc::clone(&key),
         pack: Arc::clone(pack),
-        place: walk.place(entry.key.at),
+        place: walk.place(at),
         dialect,
         interval: if cnpg { Every::Custom(CNPG_TTL) } else { Every::Fast },
         timeout: TIMEOUT,
@@ -69,9 +70,9 @@ pub(super) fn query(
     };
     let (mut sql, mut prefix, mut metrics) = (None, key.to_string(), None);
     let mut versions = vec![VersionRange::default()];
-    for Entry { key, value } in map {
-        match key.text().unwrap_or_default() {
-            "query" => sql = value.text().map(str::trim).filter(|sql| !sql.is_empty()),
+    for (key, value) in map {
+        match key.name.as_str() {
+            "query" => sql = text(value).map(str::trim).filter(|sql| !sql.is_empty()),
             "metrics" => metrics = Some(value),
             // In postgres_exporter, `master` means the configured DSN: the one that we have.
             "master" | "primary" => {
@@ -111,7 +112,7 @@ pub(super) fn query(
         columns(walk, metrics, &prefix, cnpg, &mut query);
     }
     let Some(sql) = sql else {
-        walk.hint(entry.key.at, format!("query `{key}` has no SQL"), "remove it if it is not used");
+        walk.hint(at, format!("query `{key}` has no SQL"), "remove it if it is not used");
         return None;
     };
     query.statements =
@@ -124,15 +125,15 @@ fn seconds(text: &str) -> Result<u64, String> {
 }
 
 fn columns(walk: &mut Walk, node: &Node, prefix: &str, cnpg: bool, query: &mut Query) {
-    for Entry { key, value } in walk.columns(node) {
-        let Some(column) = walk.text(key, "a column's name") else { continue };
+    for (key, value) in walk.columns(node) {
+        let column = key.name.as_str();
         let Some(map) = walk.map(value, column) else { continue };
         let (mut word, mut part, mut help, mut texts) = ("", column, "", None);
         let mut at = key.at;
-        for Entry { key, value } in map {
-            match key.text().unwrap_or_default() {
-                "usage" => (word, at) = (value.text().unwrap_or_default(), value.at),
-                "description" => help = value.text().unwrap_or_default(),
+        for (key, value) in map {
+            match key.name.as_str() {
+                "usage" => (word, at) = (text(value).unwrap_or_default(), value.at),
+                "description" => help = text(value).unwrap_or_default(),
                 "metric_mapping" => texts = Some(mapping(walk, value)),
                 "metrics_mapping" => {
                     walk.hint(

@@ -8,12 +8,9 @@ use glob::Pattern;
 
 use super::native::TOP;
 use super::walk::Walk;
-use super::yaml::{self, At};
 use super::{Dialect, Query, builtin as embedded, dialect, foreign, lint, native};
-use crate::config::{self, Problem};
-
-/// The largest file that is read as a pack, in bytes.
-const MAX_FILE: u64 = 4 * 1024 * 1024;
+use crate::config::yaml::{self, Fault, Parsed};
+use crate::config::{self, Place, Problem};
 
 /// Queries that run, and what is wrong with those that do not.
 #[derive(Clone, Debug, Default)]
@@ -59,20 +56,20 @@ pub fn excluded(query: &Query, patterns: &[String]) -> bool {
     })
 }
 
-/// The built-in packs and those of the configuration, without what it excludes.
+/// The built-in packs and those of the configuration, without what it excludes. Of a directory that
+/// is not there the configuration's own problems tell.
 pub fn load(settings: &config::Packs) -> Packs {
     let mut packs = builtin();
     for directory in &settings.directories {
-        let told = match directory.dialect.as_deref().map(Dialect::parse) {
-            None => None,
-            Some(Ok(dialect)) => Some(dialect),
-            Some(Err(error)) => {
+        let told = directory.dialect.as_deref().map(Dialect::parse).transpose();
+        match (told, std::fs::metadata(&directory.path)) {
+            (Ok(told), Ok(_)) => packs.add(load_path(&directory.path, told)),
+            (Ok(_), Err(_)) => {}
+            (Err(error), _) => {
                 let (what, remedy) = error.split_once("; ").unwrap_or((&error, "correct it"));
-                packs.problems.push(of_file(&directory.path, what, remedy));
-                continue;
+                packs.problems.push(Problem::fatal(directory.place.clone(), what, remedy));
             }
-        };
-        packs.add(load_path(&directory.path, told));
+        }
     }
     packs.queries.retain(|query| !excluded(query, &settings.exclude));
     packs
@@ -112,19 +109,13 @@ pub fn load_path(path: &Path, told: Option<Dialect>) -> Packs {
         Ok(files) => files,
         Err(error) => {
             let what = format!("cannot read the packs in {}: {error}", path.display());
-            packs.problems.push(of_file(path, &what, "make it readable, or correct the path"));
+            let remedy = "make it readable, or correct the path";
+            packs.problems.push(Problem::fatal(Place::file(path), what, remedy));
             return packs;
         }
     };
     for file in files {
-        packs.add(match read(&file) {
-            Ok(text) => parse(&text, &stem(&file), &file, told),
-            Err(error) => {
-                let what = format!("cannot read the pack {}: {error}", file.display());
-                let problem = of_file(&file, &what, "make it a readable text file");
-                Packs { problems: vec![problem], ..Packs::default() }
-            }
-        });
+        packs.add(of_file(yaml::read(&file), &stem(&file), &file, told));
     }
     packs
 }
@@ -147,35 +138,25 @@ fn files(path: &Path) -> std::io::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-fn read(file: &Path) -> std::io::Result<String> {
-    let size = std::fs::metadata(file)?.len();
-    if size > MAX_FILE {
-        return Err(std::io::Error::other(format!("{size} bytes are more than {MAX_FILE}")));
-    }
-    std::fs::read_to_string(file)
-}
-
 fn stem(file: &Path) -> String {
     file.file_stem().map_or_else(String::new, |s| s.to_string_lossy().into_owned())
 }
 
-fn of_file(file: &Path, what: &str, remedy: &str) -> Problem {
-    let mut walk = Walk::new(file.to_owned());
-    walk.error(At::default(), what, remedy);
-    walk.problems.remove(0)
-}
-
 /// The queries of one file's `text`: a problem costs its query, never the others.
 pub fn parse(text: &str, pack: &str, file: &Path, told: Option<Dialect>) -> Packs {
+    of_file(yaml::parse(text), pack, file, told)
+}
+
+fn of_file(parsed: Result<Parsed, Fault>, pack: &str, file: &Path, told: Option<Dialect>) -> Packs {
     let mut walk = Walk::new(file.to_owned());
     let pack: Arc<str> = pack.into();
-    let documents = match yaml::parse(text) {
-        Ok(documents) => documents,
-        Err(error) => {
-            walk.error(error.at, format!("this is no YAML: {}", error.why), "correct it here");
-            return Packs { problems: walk.problems, ..Packs::default() };
-        }
-    };
+    let Parsed { documents, faults } = parsed.unwrap_or_else(|fault| {
+        walk.error(fault.at, fault.what, fault.remedy);
+        Parsed::default()
+    });
+    for fault in faults {
+        walk.hint(fault.at, fault.what, fault.remedy);
+    }
     let (dialect, field) = match told {
         Some(dialect) => (dialect, None),
         None => dialect::detect(&documents),
@@ -195,18 +176,14 @@ pub fn parse(text: &str, pack: &str, file: &Path, told: Option<Dialect>) -> Pack
             let found = lint::lint(&query);
             let sound = !found.iter().any(|problem| problem.fatal);
             walk.problems.extend(found);
-            if !sound {
-                continue;
+            if sound {
+                packs.add(Packs { queries: vec![Arc::new(query)], ..Packs::default() });
             }
-            // The last of a name wins, as it does in the programs whose files these are.
-            if packs.queries.iter().any(|earlier| earlier.name == query.name) {
-                let what = format!("query `{}` stands twice in this file", query.name);
-                walk.hint(entry.key.at, what, "keep one of them; the last is in force");
-            }
-            packs.add(Packs { queries: vec![Arc::new(query)], ..Packs::default() });
         }
     }
     packs.problems = walk.problems;
+    packs.problems.sort();
+    packs.problems.dedup();
     packs.files.push((file.to_owned(), dialect, field));
     packs
 }

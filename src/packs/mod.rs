@@ -1,8 +1,7 @@
 //! Query packs: YAML files of SQL queries, each query with the list of what its columns mean.
 //!
-//! `yaml` reads text into a tree that knows its places; `dialect` says whose words a file speaks;
-//! `native` and `foreign` turn the tree into [`Query`] values, one problem costing one query and
-//! never the file; `lint` looks at the values; `load` strings together the built-in packs (embedded
+//! `dialect` says whose words a file speaks; `native` and `foreign` walk its tree and make [`Query`]
+//! values of it, one problem costing one query and never the file; `lint` looks at the values; `load` strings together the built-in packs (embedded
 //! from `queries/`) and the user's directories; [`select`] picks the SQL for a server.
 //!
 //! All but `load` is pure.
@@ -17,7 +16,6 @@ mod query;
 mod select;
 mod sql;
 mod walk;
-mod yaml;
 
 #[cfg(test)]
 mod tests;

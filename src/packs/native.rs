@@ -8,8 +8,9 @@ use super::Dialect;
 use super::query::{
     ColumnUse, Every, Nulls, Query, Requires, Scope, Statement, UnknownColumns, Usage,
 };
-use super::walk::{Walk, nearest};
-use super::yaml::{At, Entry, Node};
+use super::walk::Walk;
+use crate::config::yaml::{Key, Node, Position, Value};
+use crate::config::{self, nearest};
 use crate::postgres::{Role, VersionRange};
 
 const QUERY_KEYS: &[&str] = &[
@@ -33,13 +34,13 @@ pub(super) const USAGES: &[&str] =
 /// How long a native query may run where it does not say so.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Reads the query that `entry` holds; none where anything in it is wrong.
-pub(super) fn query(walk: &mut Walk, pack: &Arc<str>, entry: &Entry) -> Option<Query> {
+/// Reads the query under a key of the file; none where anything in it is wrong.
+pub(super) fn query(walk: &mut Walk, pack: &Arc<str>, (key, node): &(Key, Node)) -> Option<Query> {
     let before = walk.errors();
-    let name: Arc<str> = walk.text(&entry.key, "a query's name")?.into();
-    let map = walk.map(&entry.value, &name)?;
+    let name: Arc<str> = key.name.as_str().into();
+    let map = walk.map(node, &name)?;
     let mut query = Query {
-        place: walk.place(entry.key.at),
+        place: walk.place(key.at),
         pack: Arc::clone(pack),
         dialect: Dialect::Native,
         interval: Every::Medium,
@@ -58,9 +59,8 @@ pub(super) fn query(walk: &mut Walk, pack: &Arc<str>, entry: &Entry) -> Option<Q
         search_path: Query::NATIVE_PATH,
         name,
     };
-    repeated(walk, map, &format!("query `{}`", query.name));
-    for Entry { key, value } in map {
-        match key.text().unwrap_or_default() {
+    for (key, value) in map {
+        match key.name.as_str() {
             "query" | "sql" if !query.statements.is_empty() => walk.error(
                 key.at,
                 "both `query` and `sql` are given",
@@ -88,38 +88,35 @@ pub(super) fn query(walk: &mut Walk, pack: &Arc<str>, entry: &Entry) -> Option<Q
             _ => walk.unknown_key(key, "a query", QUERY_KEYS, true),
         }
     }
-    complete(walk, entry, &query);
+    complete(walk, key, map, &query);
     (walk.errors() == before).then_some(query)
 }
 
 /// What a query must have at least, and what only makes sense together.
-fn complete(walk: &mut Walk, entry: &Entry, query: &Query) {
+fn complete(walk: &mut Walk, key: &Key, map: &[(Key, Node)], query: &Query) {
+    let has = |name: &str| map.iter().any(|(key, _)| key.name == name);
     let name = &query.name;
-    if !map_has(entry, "query") && !map_has(entry, "sql") {
+    if !has("query") && !has("sql") {
         walk.error(
-            entry.key.at,
+            key.at,
             format!("query `{name}` has no SQL"),
             "give it `query`, or `sql` with one text per version",
         );
     }
-    if !map_has(entry, "metrics") {
+    if !has("metrics") {
         walk.error(
-            entry.key.at,
+            key.at,
             format!("query `{name}` has no `metrics`"),
             "name each column that is to be a label or a metric",
         );
     }
     if !query.databases.is_empty() && query.scope == Scope::Instance {
         walk.error(
-            entry.key.at,
+            key.at,
             format!("query `{name}` names databases but runs once for the instance"),
             "write `scope: database`",
         );
     }
-}
-
-fn map_has(entry: &Entry, key: &str) -> bool {
-    entry.value.as_map().is_some_and(|map| map.iter().any(|e| e.key.text() == Some(key)))
 }
 
 fn set<T>(place: &mut T, value: Option<T>) {
@@ -128,18 +125,8 @@ fn set<T>(place: &mut T, value: Option<T>) {
     }
 }
 
-/// A key given twice: YAML forbids it, and whichever won, the author meant something else.
-pub(super) fn repeated(walk: &mut Walk, map: &[Entry], of: &str) {
-    for (index, entry) in map.iter().enumerate() {
-        let Some(key) = entry.key.text() else { continue };
-        if map[..index].iter().any(|earlier| earlier.key.text() == Some(key)) {
-            walk.error(entry.key.at, format!("`{key}` stands twice in {of}"), "keep one of them");
-        }
-    }
-}
-
 fn statements(walk: &mut Walk, node: &Node, query: &mut Query) {
-    let Some(items) = node.as_sequence().filter(|items| !items.is_empty()) else {
+    let Value::List(items) = &node.value else {
         walk.error(
             node.at,
             "`sql` is no list of statements",
@@ -150,8 +137,8 @@ fn statements(walk: &mut Walk, node: &Node, query: &mut Query) {
     for item in items {
         let Some(map) = walk.map(item, "sql") else { continue };
         let (mut versions, mut sql) = (VersionRange::default(), None);
-        for Entry { key, value } in map {
-            match key.text().unwrap_or_default() {
+        for (key, value) in map {
+            match key.name.as_str() {
                 "versions" => {
                     set(&mut versions, walk.parsed(value, "versions", VersionRange::parse));
                 }
@@ -168,8 +155,8 @@ fn statements(walk: &mut Walk, node: &Node, query: &mut Query) {
 
 fn requires(walk: &mut Walk, node: &Node, requires: &mut Requires) {
     let Some(map) = walk.map(node, "requires") else { return };
-    for Entry { key, value } in map {
-        match key.text().unwrap_or_default() {
+    for (key, value) in map {
+        match key.name.as_str() {
             "extension" => {
                 requires.extension = walk.text(value, "extension").map(str::to_owned);
             }
@@ -189,14 +176,13 @@ fn requires(walk: &mut Walk, node: &Node, requires: &mut Requires) {
 }
 
 fn columns(walk: &mut Walk, node: &Node, query: &mut Query) {
-    for Entry { key, value } in walk.columns(node) {
-        let Some(column) = walk.text(key, "a column's name") else { continue };
+    for (key, value) in walk.columns(node) {
+        let column = key.name.as_str();
         let Some(map) = walk.map(value, column) else { continue };
-        repeated(walk, map, &format!("column `{column}`"));
         let (mut usage, mut metric, mut help, mut mapping) = (None, None, "", None);
         let mut usage_at = key.at;
-        for Entry { key, value } in map {
-            match key.text().unwrap_or_default() {
+        for (key, value) in map {
+            match key.name.as_str() {
                 "usage" => {
                     usage_at = value.at;
                     usage = walk.parsed(value, "usage", usage_word);
@@ -296,12 +282,12 @@ pub(super) fn usage_of(word: &str, mapping: Option<BTreeMap<String, f64>>) -> Op
 pub(super) fn mapping(walk: &mut Walk, node: &Node) -> BTreeMap<String, f64> {
     let entries = walk.map(node, "metric_mapping").unwrap_or_default();
     let mut map = BTreeMap::new();
-    for Entry { key, value } in entries {
+    for (key, value) in entries {
         let number = walk.parsed(value, "metric_mapping", |text| {
             text.parse::<f64>().map_err(|_| format!("`{text}` is no number; write one"))
         });
-        if let (Some(text), Some(number)) = (walk.text(key, "metric_mapping"), number) {
-            map.insert(text.to_owned(), number);
+        if let Some(number) = number {
+            map.insert(key.name.clone(), number);
         }
     }
     map
@@ -336,29 +322,13 @@ fn role(text: &str) -> Result<Option<Role>, String> {
     }
 }
 
-/// A duration above zero: numbers with units `ms`, `s`, `m`, `h`, `d`, such as `1m30s`.
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("`{text}` is no duration; write such as 500ms, 15s, 1m or 1h30m");
-    let mut rest = text.trim();
-    let mut seconds = 0.0;
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(wrong)?;
-        let number: f64 = rest[..digits].parse().map_err(|_| wrong())?;
-        let unit = rest[digits..].find(|c: char| !c.is_alphabetic());
-        let (unit, after) = rest[digits..].split_at(unit.unwrap_or(rest.len() - digits));
-        seconds += number
-            * match unit {
-                "ms" => 0.001,
-                "s" => 1.0,
-                "m" => 60.0,
-                "h" => 3_600.0,
-                "d" => 86_400.0,
-                _ => return Err(wrong()),
-            };
-        rest = after;
+/// A duration above zero.
+fn duration(text: &str) -> Result<Duration, String> {
+    match config::duration(text) {
+        Ok(duration) if !duration.is_zero() => Ok(duration),
+        _ => Err(format!("`{text}` is no duration; write such as 500ms, 15s, 1m or 1h30m")),
     }
-    Duration::try_from_secs_f64(seconds).ok().filter(|d| !d.is_zero()).ok_or_else(wrong)
 }
 
 /// A place before anything was read, for problems of a whole file.
-pub(super) const TOP: At = At { line: 1, column: 1 };
+pub(super) const TOP: Position = Position { line: 1, column: 1 };

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::yaml::{At, Entry, Node, Value};
-use crate::config::{Place, Problem};
+use crate::config::yaml::{Key, Node, Position, Value};
+use crate::config::{Place, Problem, nearest};
 
 /// The file that is read, and what was found wrong in it.
 pub(super) struct Walk {
@@ -17,21 +17,31 @@ impl Walk {
         Self { file: Arc::new(file), problems: Vec::new() }
     }
 
-    pub(super) fn place(&self, at: At) -> Place {
+    pub(super) fn place(&self, at: Position) -> Place {
         Place { file: Some((*self.file).clone()), line: at.line, column: at.column }
     }
 
     /// Something because of which a query (or the file) is not loaded.
-    pub(super) fn error(&mut self, at: At, what: impl Into<String>, remedy: impl Into<String>) {
+    pub(super) fn error(
+        &mut self,
+        at: Position,
+        what: impl Into<String>,
+        remedy: impl Into<String>,
+    ) {
         self.push(at, what.into(), remedy.into(), true);
     }
 
     /// Something that the author should know of a query that is loaded.
-    pub(super) fn hint(&mut self, at: At, what: impl Into<String>, remedy: impl Into<String>) {
+    pub(super) fn hint(
+        &mut self,
+        at: Position,
+        what: impl Into<String>,
+        remedy: impl Into<String>,
+    ) {
         self.push(at, what.into(), remedy.into(), false);
     }
 
-    fn push(&mut self, at: At, what: String, remedy: String, fatal: bool) {
+    fn push(&mut self, at: Position, what: String, remedy: String, fatal: bool) {
         let place = self.place(at);
         self.problems.push(Problem { place, what, remedy, fatal });
     }
@@ -42,10 +52,9 @@ impl Walk {
     }
 
     /// A key that nothing reads: refused where `strict`, else told.
-    pub(super) fn unknown_key(&mut self, key: &Node, of: &str, known: &[&str], strict: bool) {
-        let name = key.text().unwrap_or("?");
-        let what = format!("unknown key `{name}` in {of}");
-        let remedy = match nearest(name, known) {
+    pub(super) fn unknown_key(&mut self, key: &Key, of: &str, known: &[&str], strict: bool) {
+        let what = format!("unknown key `{}` in {of}", key.name);
+        let remedy = match nearest(&key.name, known) {
             Some(near) => format!("did you mean `{near}`?"),
             None => format!("known are {}", known.join(", ")),
         };
@@ -54,11 +63,11 @@ impl Walk {
 
     /// A scalar's text.
     pub(super) fn text<'n>(&mut self, node: &'n Node, name: &str) -> Option<&'n str> {
-        let text = node.text();
+        let text = text(node);
         if text.is_none() {
             self.error(
                 node.at,
-                format!("`{name}` is {}", node.what()),
+                format!("`{name}` holds {}", node.value.kind()),
                 "write a text here, in quotes where YAML could take it for something else",
             );
         }
@@ -99,7 +108,7 @@ impl Walk {
     pub(super) fn texts(&mut self, node: &Node, name: &str) -> Vec<String> {
         match &node.value {
             Value::Null => Vec::new(),
-            Value::Sequence(items) => {
+            Value::List(items) => {
                 items.iter().filter_map(|i| self.text(i, name)).map(str::to_owned).collect()
             }
             _ => self.text(node, name).map(str::to_owned).into_iter().collect(),
@@ -107,12 +116,12 @@ impl Walk {
     }
 
     /// The entries of a map that must be one.
-    pub(super) fn map<'n>(&mut self, node: &'n Node, name: &str) -> Option<&'n [Entry]> {
-        let map = node.as_map();
+    pub(super) fn map<'n>(&mut self, node: &'n Node, name: &str) -> Option<&'n [(Key, Node)]> {
+        let map = map(node);
         if map.is_none() {
             self.error(
                 node.at,
-                format!("`{name}` is {}", node.what()),
+                format!("`{name}` holds {}", node.value.kind()),
                 "write a map of keys and values here",
             );
         }
@@ -120,16 +129,16 @@ impl Walk {
     }
 
     /// The columns under `metrics:`, in document order: a list of maps, several columns to a map.
-    pub(super) fn columns<'n>(&mut self, node: &'n Node) -> Vec<&'n Entry> {
+    pub(super) fn columns<'n>(&mut self, node: &'n Node) -> Vec<&'n (Key, Node)> {
         let items: &[Node] = match &node.value {
             Value::Null => return Vec::new(),
-            Value::Sequence(items) => items,
+            Value::List(items) => items,
             // A map of columns without the dashes can mean one thing only.
             Value::Map(_) => std::slice::from_ref(node),
-            Value::Text(_) => {
+            Value::Scalar { .. } => {
                 self.error(
                     node.at,
-                    "`metrics` is a text",
+                    "`metrics` holds one value",
                     "write a list such as `- column: {usage: GAUGE, description: …}`",
                 );
                 return Vec::new();
@@ -139,52 +148,18 @@ impl Walk {
     }
 }
 
-/// The key that `name` was probably meant to be: at most two letters away, or a third of it.
-pub(super) fn nearest<'k>(name: &str, known: &[&'k str]) -> Option<&'k str> {
-    let lower = name.to_lowercase();
-    known
-        .iter()
-        .map(|key| (distance(&lower, &key.to_lowercase()), *key))
-        .min()
-        .filter(|(distance, key)| *distance <= (key.len() / 3).max(1))
-        .map(|(_, key)| key)
-}
-
-/// Edits (insert, delete, replace, swap of neighbours) between two words.
-fn distance(a: &str, b: &str) -> usize {
-    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
-    let width = b.len() + 1;
-    let mut table = vec![0; (a.len() + 1) * width];
-    for i in 0..=a.len() {
-        for j in 0..=b.len() {
-            let at = |i: usize, j: usize| i * width + j;
-            table[at(i, j)] = if i == 0 || j == 0 {
-                i + j
-            } else {
-                let same = usize::from(a[i - 1] != b[j - 1]);
-                let mut best = (table[at(i - 1, j)] + 1)
-                    .min(table[at(i, j - 1)] + 1)
-                    .min(table[at(i - 1, j - 1)] + same);
-                if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
-                    best = best.min(table[at(i - 2, j - 2)] + 1);
-                }
-                best
-            };
-        }
+/// A scalar's text; none for nothing, lists and maps.
+pub(super) fn text(node: &Node) -> Option<&str> {
+    match &node.value {
+        Value::Scalar { text, .. } => Some(text),
+        _ => None,
     }
-    table[a.len() * width + b.len()]
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn nearest_keys() {
-        let known = ["interval", "timeout", "GAUGE", "LABEL"];
-        assert_eq!(nearest("intervall", &known), Some("interval"));
-        assert_eq!(nearest("GUAGE", &known), Some("GAUGE"));
-        assert_eq!(nearest("label", &known), Some("LABEL"));
-        assert_eq!(nearest("colour", &known), None);
+/// A map's entries, in the order of the file.
+pub(super) fn map(node: &Node) -> Option<&[(Key, Node)]> {
+    match &node.value {
+        Value::Map(entries) => Some(entries),
+        _ => None,
     }
 }

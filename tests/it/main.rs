@@ -8,6 +8,7 @@ mod collect; // scrapes of real servers: outages, locks, bad queries
 mod exposition; // pages: golden files, promtool, an independent reader
 mod faults; // what goes wrong, told and survived
 mod http; // endpoints, limits, TLS and users of the door
+mod packs; // the built-in packs on every major, and the traps that they walk around
 mod secrets; // no output holds a password
 mod sessions; // sessions with real servers, TLS, budgets
 mod support; // real servers, the built binary, readers of pages
