@@ -57,10 +57,10 @@ fn no_output_holds_the_password() {
                 .output()
                 .unwrap();
             printed.push_str(&String::from_utf8_lossy(&output.stderr));
-            // On the command line it is refused, and not repeated.
+            // On the command line it is not repeated either: refused, or not understood.
             let output = pgvigil(&["query", "instance", "--dsn", &dsn]).output().unwrap();
             printed.push_str(&String::from_utf8_lossy(&output.stderr));
-            assert_eq!(output.status.code(), Some(64), "{dsn}");
+            assert!(matches!(output.status.code(), Some(64 | 78)), "{dsn}: {output:?}");
             assert!(!printed.contains(password), "{dsn}:\n{printed}");
             assert!(printed.len() > 100, "something was printed");
         }
