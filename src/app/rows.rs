@@ -45,6 +45,7 @@ fn logs(status: &mut Status, found: &LogStatus, rivers: &Rivers) {
             server: server.clone(),
             tone: Tone::Good,
             state: "following".to_owned(),
+            size: file.bytes,
             behind: file.behind.iter().map(|(_, bytes)| *bytes).max(),
             ..LogRow::default()
         }));
@@ -58,6 +59,7 @@ fn logs(status: &mut Status, found: &LogStatus, rivers: &Rivers) {
         let standing = &lane.standing;
         status.destinations.push(DestinationRow {
             route: lane.route.clone(),
+            server: lane.labels.get(&rivers.settings.server_label).unwrap_or_default().to_owned(),
             place: target.map_or_else(|| "local store".to_owned(), |loki| loki.url.clone()),
             tone: match (&standing.problem, standing.outcome) {
                 (Some(_), _) => Tone::Bad,

@@ -111,23 +111,21 @@ pub struct LogRow {
     pub file: String,
     pub source: String,
     pub server: String,
-    pub format: Option<String>,
     pub tone: Tone,
     /// A word or two: `following`, `gone` …
     pub state: String,
     pub message: Option<String>,
     /// Bytes written but not yet acknowledged.
     pub behind: Option<u64>,
-    /// Read since the agent started.
-    pub records: u64,
-    /// Since the last record was read.
-    pub last: Option<Duration>,
+    /// Bytes in it.
+    pub size: u64,
 }
 
-/// Where the records of one route go.
+/// Where the records of one server go on one route.
 #[derive(Clone, Debug, Default)]
 pub struct DestinationRow {
     pub route: String,
+    pub server: String,
     /// Loki's URL without credentials, or the local store's directory.
     pub place: String,
     pub tone: Tone,

@@ -263,12 +263,14 @@ fn logs(out: &mut String, destinations: &[DestinationRow], rows: &[LogRow]) {
         return;
     }
     out.push_str(
-        "<div class=\"card\">\n<table>\n<thead><tr><th>Route</th><th>Goes to</th><th>State</th>\
+        "<div class=\"card\">\n<table>\n<thead><tr><th>Route</th><th>Server</th>\
+         <th>Goes to</th><th>State</th>\
          <th class=\"number\">Entries</th><th class=\"number\">Last</th></tr></thead>\n<tbody>\n",
     );
     for row in destinations {
         out.push_str("<tr>");
         cell(out, "Route", &row.route);
+        cell(out, "Server", &row.server);
         cell(out, "Goes to", &row.place);
         judged(out, "State", row.tone, &row.state, row.message.as_deref());
         figure(out, "Entries", Some(count(row.entries)));
@@ -277,27 +279,23 @@ fn logs(out: &mut String, destinations: &[DestinationRow], rows: &[LogRow]) {
     }
     out.push_str(
         "</tbody>\n</table>\n</div>\n<div class=\"card\">\n<table>\n<thead><tr><th>File</th>\
-         <th>Server</th><th>State</th><th class=\"number\">Behind</th>\
-         <th class=\"number\">Records</th><th class=\"number\">Last</th></tr></thead>\n<tbody>\n",
+         <th>Server</th><th>State</th><th class=\"number\">Size</th>\
+         <th class=\"number\">Behind</th></tr></thead>\n<tbody>\n",
     );
     for row in rows {
         put!(out, "<tr><td data-label=\"File\"><span>{}", Safe(&row.file));
-        let about = [Some(row.source.as_str()), row.format.as_deref()];
-        let about: Vec<&str> =
-            about.into_iter().flatten().filter(|text| !text.is_empty()).collect();
-        if !about.is_empty() {
-            put!(out, " <span class=\"dim small sub\">{}</span>", Safe(&about.join(", ")));
+        if !row.source.is_empty() {
+            put!(out, " <span class=\"dim small sub\">{}</span>", Safe(&row.source));
         }
         out.push_str("</span></td>");
         cell(out, "Server", &row.server);
         judged(out, "State", row.tone, &row.state, row.message.as_deref());
+        figure(out, "Size", Some(bytes(row.size)));
         figure(out, "Behind", row.behind.map(bytes));
-        figure(out, "Records", Some(count(row.records)));
-        figure(out, "Last", ago(row.last));
         out.push_str("</tr>\n");
     }
     if rows.is_empty() {
-        out.push_str("<tr><td class=\"dim\" colspan=\"6\">No file has been found yet.</td></tr>\n");
+        out.push_str("<tr><td class=\"dim\" colspan=\"5\">No file has been found yet.</td></tr>\n");
     }
     out.push_str("</tbody>\n</table>\n</div>\n");
 }

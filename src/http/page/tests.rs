@@ -103,12 +103,10 @@ fn full() -> Status {
                 file: "/var/log/postgresql/postgresql-17-main.log".to_owned(),
                 source: "shop-1".to_owned(),
                 server: "shop-1".to_owned(),
-                format: Some("stderr".to_owned()),
                 tone: Tone::Good,
                 state: "following".to_owned(),
                 behind: Some(1_572_864),
-                records: 1_234_567,
-                last: Some(Duration::from_secs(2)),
+                size: 104_857_600,
                 ..LogRow::default()
             },
             LogRow {
@@ -173,7 +171,7 @@ fn everything_is_on_it() {
         "not encrypted; set sslmode",
         "11 queries, 12,672 series, 2 not well",
         "pg_wal",
-        "1,234,567",
+        "100.0 MiB",
         "1.5 MiB",
         "https://loki.internal:3100",
         "in 90 d",
@@ -225,13 +223,13 @@ fn nothing_from_elsewhere_becomes_markup() {
             file: evil(),
             source: evil(),
             server: evil(),
-            format: some(),
             state: evil(),
             message: some(),
             ..LogRow::default()
         }],
         destinations: vec![DestinationRow {
             route: evil(),
+            server: evil(),
             place: evil(),
             state: evil(),
             message: some(),
