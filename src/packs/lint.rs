@@ -68,6 +68,9 @@ const INHERITED_COUNTERS: &[(&str, &[&str])] = &[
     ("pg_stat_archiver_", &["archived_count", "failed_count"]),
 ];
 
+/// Gauges whose name others gave them, against the same practice.
+const INHERITED_GAUGES: &[&str] = &["pg_stat_activity_count", "pg_locks_count"];
+
 /// Labels that take a new value with every session or statement, and so make series without end.
 const UNBOUNDED: &[&str] = &[
     "pid",
@@ -215,6 +218,14 @@ impl Found<'_> {
             } else if !counter && total {
                 let what = format!("`{name}` ends in _total but is no counter");
                 self.push(false, what, "make it a COUNTER, or give it another name");
+            }
+            if matches!(column.usage, Usage::Gauge | Usage::Counter)
+                && ["_count", "_sum", "_bucket"].iter().any(|ending| name.ends_with(ending))
+                && !is_inherited_counter(name)
+                && !INHERITED_GAUGES.contains(&name)
+            {
+                let what = format!("`{name}` ends like a part of a histogram");
+                self.push(false, what, "give it another name");
             }
             let stem = name.strip_suffix("_total").unwrap_or(name);
             if column.usage != Usage::Duration

@@ -175,6 +175,7 @@ fn advice_leaves_the_query_loaded() {
         ("n: {usage: COUNTER, metric: things, description: T.}", "does not end in _total"),
         ("n: {usage: GAUGE, metric: things_total, description: T.}", "is no counter"),
         ("n: {usage: GAUGE, metric: wait_ms, description: T.}", "base units"),
+        ("n: {usage: GAUGE, metric: things_count, description: T.}", "part of a histogram"),
         ("n: {usage: DURATION, description: T.}", "milliseconds"),
         ("n: {usage: GAUGE}", "no description"),
         ("pid: {usage: LABEL}, n: {usage: GAUGE, description: T.}", "has no bound"),
