@@ -1,6 +1,8 @@
 //! The demonstration: real servers, a steady workload, the agent beside them, and a summary of what
 //! arrived at each end. `deploy/demo/run` builds and starts it.
 
+#![allow(clippy::print_stdout, reason = "a demonstration is looked at")]
+
 #[path = "../../tests/it/support/mod.rs"]
 mod support;
 

@@ -42,7 +42,7 @@ impl Summary {
 pub(crate) fn of(house: &House) -> Summary {
     let mut lines = Vec::new();
     let mut line = |what: &str, seen: String, good: bool| {
-        lines.push(Line { what: what.to_owned(), seen, good })
+        lines.push(Line { what: what.to_owned(), seen, good });
     };
 
     let page = house.agent.get("/metrics");

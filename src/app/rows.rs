@@ -130,8 +130,8 @@ fn interval(every: Duration) -> String {
     let seconds = every.as_secs();
     match seconds {
         0..60 => format!("{} s", every.as_secs_f64()),
-        60..3600 if seconds % 60 == 0 => format!("{} min", seconds / 60),
-        _ if seconds % 3600 == 0 => format!("{} h", seconds / 3600),
+        60..3600 if seconds.is_multiple_of(60) => format!("{} min", seconds / 60),
+        _ if seconds.is_multiple_of(3600) => format!("{} h", seconds / 3600),
         _ => format!("{seconds} s"),
     }
 }

@@ -181,7 +181,15 @@ fn files(logs: &Logs, found: &mut Found) {
 async fn loki(logs: &Logs, telemetry: &Telemetry, found: &mut Found) {
     let Some(target) = &logs.loki else { return };
     let answer = match Loki::new(target, telemetry) {
-        Ok(loki) => Ok(loki.address()),
+        Ok(loki) => {
+            let mut answer = Ok(loki.address());
+            for route in &logs.routes {
+                if let Err(sentence) = loki.reach(route.tenant.as_deref(), PATIENCE).await {
+                    answer = Err(sentence);
+                }
+            }
+            answer
+        }
         Err(sentence) => Err(sentence),
     };
     match answer {

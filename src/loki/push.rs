@@ -7,6 +7,7 @@ use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, USER_AGENT};
+use hyper::http::request::Builder;
 use hyper::{Request, Uri};
 use prometheus::{IntCounter, IntCounterVec};
 use tokio::time::Instant;
@@ -149,6 +150,35 @@ impl Loki {
         })
     }
 
+    /// Asks whether Loki answers, and lets these credentials and this tenant in, by the request that
+    /// lists its labels.
+    ///
+    /// # Errors
+    /// What is wrong and what to do, in one sentence.
+    pub async fn reach(&self, tenant: Option<&str>, patience: Duration) -> Result<(), String> {
+        let address = self.address();
+        let url = self.url.to_string().replace("/loki/api/v1/push", "/loki/api/v1/labels");
+        let request = self.prepare(Request::get(url), tenant, Bytes::new())?;
+        let reply = self
+            .client
+            .send(request, MAX_BODY, Instant::now() + patience)
+            .await
+            .map_err(|e| format!("{address}: {e}; start it, or correct `logs.loki.url`"))?;
+        match reply.status.as_u16() {
+            200..300 => Ok(()),
+            401 | 403 => Err(format!(
+                "{address} refuses the credentials or the tenant ({}); correct `logs.loki` and the \
+                 routes' `tenant`",
+                reply.status
+            )),
+            404 => Err(format!(
+                "{address} answers, but not as Loki does ({}); correct `logs.loki.url`",
+                reply.status
+            )),
+            _ => Err(format!("{address} answers {}; see Loki's own log", reply.status)),
+        }
+    }
+
     /// Sends `body` (as [`super::Entries::body`] makes it, of `entries` entries) once.
     pub async fn push(&self, tenant: Option<&str>, body: Vec<u8>, entries: u64) -> Pushed {
         let size = body.len() as u64;
@@ -173,10 +203,21 @@ impl Loki {
     }
 
     fn request(&self, tenant: Option<&str>, body: Vec<u8>) -> Result<Request<Full<Bytes>>, String> {
-        let mut request = Request::post(self.url.clone())
+        let request = Request::post(self.url.clone())
             .header(CONTENT_TYPE, "application/x-protobuf")
-            .header(CONTENT_ENCODING, "snappy")
-            .header(USER_AGENT, concat!("pgvigil/", env!("CARGO_PKG_VERSION")));
+            .header(CONTENT_ENCODING, "snappy");
+        self.prepare(request, tenant, Bytes::from(body))
+    }
+
+    /// Says who asks, and for whom.
+    fn prepare(
+        &self,
+        request: Builder,
+        tenant: Option<&str>,
+        body: Bytes,
+    ) -> Result<Request<Full<Bytes>>, String> {
+        let mut request =
+            request.header(USER_AGENT, concat!("pgvigil/", env!("CARGO_PKG_VERSION")));
         if let Some(tenant) = tenant {
             request = request.header("X-Scope-OrgID", tenant);
         }
@@ -187,7 +228,7 @@ impl Loki {
             }
             request = request.header(AUTHORIZATION, value);
         }
-        request.body(Full::from(body)).map_err(|e| {
+        request.body(Full::new(body)).map_err(|e| {
             format!("the request to Loki cannot be built: {e}; check tenant and credentials")
         })
     }

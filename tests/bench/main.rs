@@ -3,6 +3,8 @@
 //!
 //! `PGVIGIL_BENCH_MIB` sets the size of the log (default 64), `PGVIGIL_BENCH_SCRAPES` the scrapes (1000).
 
+#![allow(clippy::print_stdout, reason = "a benchmark prints")]
+
 #[path = "../it/support/mod.rs"]
 mod support;
 

@@ -74,7 +74,7 @@ fn an_unreadable_log_costs_only_itself() {
         fs::create_dir(&locked).unwrap();
     } else {
         fs::write(&locked, "x\n").unwrap();
-        fs::set_permissions(&locked, fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(&locked, fs::Permissions::from_mode(0o000)).unwrap();
     }
     let agent = Agent::start(&format!(
         "instances: [{{name: a, dsn: \"{}\"}}]\nlogs:\n  sources:\n    - {{name: a, files: [\"{}\", \"{}/log/*.log\"]}}\n",
