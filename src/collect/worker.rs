@@ -28,7 +28,7 @@ pub(crate) const CONNECT: Duration = Duration::from_secs(5);
 /// that is given up early would be replaced by another, which a hanging server needs least.
 const TRIFLE: Duration = Duration::from_secs(6);
 
-/// How long an idle session's end may go unnoticed.
+/// How long a lane idles without a look at what is due: the other one may be stuck meanwhile.
 const GLANCE: Duration = Duration::from_secs(1);
 
 /// How long a statement may go on after the stop has begun, before it is cancelled.
@@ -284,22 +284,16 @@ impl Worker {
                 session.close().await;
                 return Parting::Stopped;
             }
-            if session.is_closed() {
-                return Parting::Lost(Failure::new(
-                    InstanceReason::Refused,
-                    "the server closed the session; see its log for why",
-                ));
-            }
             let job = self.board().next(lane, Instant::now());
             let lost = match job {
                 Job::Wait(until) => {
                     let glance = Instant::now() + GLANCE;
                     tokio::select! {
-                        () = stop.draining() => {}
-                        () = wake.notified() => {}
-                        () = sleep_until(until.min(glance)) => {}
+                        () = stop.draining() => None,
+                        () = wake.notified() => None,
+                        () = sleep_until(until.min(glance)) => None,
+                        error = session.ended() => Some(of_query(&error)),
                     }
-                    None
                 }
                 job => {
                     let done = tokio::select! {

@@ -114,6 +114,12 @@ impl Session {
         self.wire.is_closed()
     }
 
+    /// Waits, while nothing is asked, until the server ends the session; says why.
+    pub async fn ended(&mut self) -> QueryError {
+        let last_word = self.wire.ended().await;
+        ended(last_word.as_ref())
+    }
+
     /// Says goodbye and waits, at most a second, until the server has closed the connection.
     pub async fn close(self) {
         let Self { client, wire, .. } = self;
@@ -359,18 +365,7 @@ impl Session {
                     )
                 }
             }
-            Stop::Halted(Halt::Ended(error)) => {
-                let word = error.as_ref().and_then(Error::as_db_error);
-                let what = word.map_or_else(
-                    || "the connection broke".to_owned(),
-                    |e| format!("the server ended the session ({})", one_line(e.message())),
-                );
-                QueryError {
-                    sqlstate: word.map(|e| e.code().code().to_owned()),
-                    session_lost: true,
-                    ..told(QueryReason::Disconnected, &format!("{what}; see the server's log"))
-                }
-            }
+            Stop::Halted(Halt::Ended(error)) => ended(error.as_ref()),
             Stop::Halted(Halt::Oversized) => {
                 self.lose();
                 QueryError {
@@ -428,6 +423,20 @@ impl Session {
 /// How many bytes may come for one message.
 fn room(limits: &Limits) -> u64 {
     (limits.max_bytes as u64).saturating_add(OVERHEAD)
+}
+
+/// What the end of the connection means, with the server's last word.
+fn ended(last_word: Option<&Error>) -> QueryError {
+    let word = last_word.and_then(Error::as_db_error);
+    let what = word.map_or_else(
+        || "the connection broke".to_owned(),
+        |e| format!("the server ended the session ({})", one_line(e.message())),
+    );
+    QueryError {
+        sqlstate: word.map(|e| e.code().code().to_owned()),
+        session_lost: true,
+        ..told(QueryReason::Disconnected, &format!("{what}; see the server's log"))
+    }
 }
 
 fn told(reason: QueryReason, message: &str) -> QueryError {

@@ -76,6 +76,18 @@ impl Wire {
         self.connection.is_none()
     }
 
+    /// Waits until the server ends the connection; its last word, where there was one.
+    pub(super) async fn ended(&mut self) -> Option<Error> {
+        poll_fn(|cx| {
+            let Some(connection) = &mut self.connection else { return Poll::Ready(None) };
+            connection.as_mut().poll(cx).map(|result| {
+                self.connection = None;
+                result.err()
+            })
+        })
+        .await
+    }
+
     /// Lets go of the socket, which the budget keeps until the server closes it.
     pub(super) fn give_up(&mut self) {
         self.connection = None;
