@@ -103,7 +103,9 @@ impl Open {
         let (group, house) = (Group::new(), Arc::new(house));
         {
             let _inside = runtime.enter();
-            http::serve(opened, Arc::clone(&house) as _, &Telemetry::new(), &group).unwrap();
+            let telemetry = Telemetry::new();
+            telemetry.gauge("pgvigil_test_agent", "One of the agent's own.").set(1.0);
+            http::serve(opened, Arc::clone(&house) as _, &telemetry, &group).unwrap();
         }
         Self { runtime, group, house, address }
     }
@@ -125,11 +127,11 @@ fn metrics_of_all_and_of_one() {
     let all = parse_text(&door.get("/metrics").body).unwrap();
     assert_eq!(all.value("pg_up", &[("server", "shop-1")]), Some(1.0));
     assert_eq!(all.value("pg_up", &[("server", "shop-2")]), Some(1.0));
-    assert!(all.family("pgvigil_build_info").is_some());
+    assert!(all.family("pgvigil_test_agent").is_some());
     let one = parse_text(&door.get("/probe?target=shop%2D2").body).unwrap();
     assert_eq!(one.series("pg_up").count(), 1);
     assert_eq!(one.value("pg_up", &[("server", "shop-2")]), Some(1.0));
-    assert!(one.family("pgvigil_build_info").is_none());
+    assert!(one.family("pgvigil_test_agent").is_none());
     let counted = parse_text(&door.get("/metrics").body).unwrap();
     let requests = [("handler", "metrics"), ("code", "200")];
     assert_eq!(counted.value("pgvigil_http_requests_total", &requests), Some(1.0));
