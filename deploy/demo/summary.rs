@@ -99,6 +99,11 @@ pub(crate) fn of(house: &House) -> Summary {
             entry.is_some(),
         );
     }
+    let memory = std::fs::read_to_string(format!("/proc/{}/status", house.agent.pid()));
+    let memory = memory.unwrap_or_default();
+    let memory = memory.lines().find_map(|l| l.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB"));
+    let mebibytes = memory.and_then(|kib| kib.parse::<f64>().ok()).unwrap_or(0.0) / 1024.0;
+    line("the agent's memory at most", format!("{mebibytes:.1} MiB"), mebibytes > 0.0);
     panels(house, &mut lines);
     Summary(lines)
 }
