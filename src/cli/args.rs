@@ -151,9 +151,22 @@ pub struct Parse {
     #[arg(long, value_name = "ZONE")]
     pub time_zone: Option<String>,
 
+    /// What is masked, as on a route
+    #[arg(long, value_name = "LEVEL", value_enum, default_value_t)]
+    pub redact: Redact,
+
     /// Print one JSON object a record
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Redact {
+    /// Passwords
+    #[default]
+    Credentials,
+    /// Passwords, and every literal, parameter and value of a row
+    Literals,
 }
 
 /// `pgvigil logs cat`.

@@ -55,7 +55,10 @@ fn show_records(args: args::Parse) -> Result<(), Failure> {
         line_prefix: args.line_prefix,
         time_zone: args.time_zone,
         verbosity: None,
-        redact: Level::Credentials,
+        redact: match args.redact {
+            args::Redact::Credentials => Level::Credentials,
+            args::Redact::Literals => Level::Literals,
+        },
         json: args.json,
         colour: std::io::stdout().is_terminal(),
     };

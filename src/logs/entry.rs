@@ -31,8 +31,66 @@ pub fn metadata<'r>(record: &'r Record, event: &Event) -> Vec<(&'static str, Cow
         pairs.push(("event", kind.as_str().into()));
     }
     if let Some(duration) = event.duration_ms {
-        pairs.push(("duration_ms", duration.to_string().into()));
+        pairs.push(("duration_ms", milliseconds(duration).into()));
     }
     pairs.extend(record.fields.iter().map(|(key, value)| (key.as_str(), value.into())));
     pairs
+}
+
+/// `811.002`: to the microsecond, as the server writes it, without zeros at the end.
+fn milliseconds(duration: f64) -> String {
+    // Durations are not negative, and the cast saturates.
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "see above")]
+    let micros = (duration * 1000.0).round() as u64;
+    let mut text = (micros / 1000).to_string();
+    let fraction = micros % 1000;
+    if fraction > 0 {
+        text.push('.');
+        for digit in [fraction / 100, fraction / 10 % 10, fraction % 10] {
+            text.push(char::from_digit(u32::try_from(digit).unwrap_or(0), 10).unwrap_or('0'));
+        }
+        text.truncate(text.trim_end_matches('0').len());
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::logs::{Key, Part, Severity, SqlState, classify};
+
+    #[test]
+    fn metadata_stands_under_its_names_in_one_order() {
+        let mut record = Record::new(Severity::Log, "duration: 811.002 ms  statement: SELECT 1");
+        record.sqlstate = Some(SqlState::SUCCESS);
+        record.fields.set(Key::QueryId, "-7");
+        record.fields.set(Key::User, "app");
+        let pairs = metadata(&record, &classify(&record));
+        let text: Vec<String> =
+            pairs.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        assert_eq!(
+            text.join(" "),
+            "severity=LOG level=info sqlstate=00000 event=duration duration_ms=811.002 user=app query_id=-7"
+        );
+        let plain = Record::plain("hello");
+        assert_eq!(metadata(&plain, &Event::default()), [("format", Cow::Borrowed("plain"))]);
+    }
+
+    #[test]
+    fn a_cut_is_told_behind_the_text() {
+        let mut record = Record::new(Severity::Error, "long");
+        record.add(Part::Hint, "none");
+        assert_eq!(line(&record), "ERROR:  long\nHINT:  none");
+        record.left_out = 7;
+        assert_eq!(line(&record), "ERROR:  long\nHINT:  none\n[cut: 7 more bytes]");
+    }
+
+    #[test]
+    fn durations_are_written_as_the_server_does() {
+        for (duration, text) in
+            [(811.002, "811.002"), (0.0, "0"), (0.1, "0.1"), (31270.0, "31270"), (1.05, "1.05")]
+        {
+            assert_eq!(milliseconds(duration), text);
+        }
+    }
 }

@@ -215,12 +215,32 @@ impl Fields {
         self.values.get(start as usize..self.ends[at] as usize).filter(|v| !v.is_empty())
     }
 
+    /// All values, one behind the other.
+    pub(crate) fn text(&self) -> &str {
+        &self.values
+    }
+
     /// Those that are there, in the order in which they are sent.
     pub fn iter(&self) -> impl Iterator<Item = (Key, &str)> {
         Key::ALL.into_iter().filter_map(|key| Some((key, self.get(key)?)))
     }
 
-    /// Sets one value; cheap where keys come in their order.
+    /// From the bytes of each value; what is not UTF-8 is replaced.
+    pub(crate) fn build<'v>(mut value: impl FnMut(Key) -> Option<&'v [u8]>) -> Self {
+        let mut fields = Self { values: String::with_capacity(96), ..Self::default() };
+        for key in Key::ALL {
+            if let Some(value) = value(key) {
+                match std::str::from_utf8(value) {
+                    Ok(value) => fields.values.push_str(value),
+                    Err(_) => fields.values.push_str(&String::from_utf8_lossy(value)),
+                }
+            }
+            fields.ends[key as usize] = u32::try_from(fields.values.len()).unwrap_or(u32::MAX);
+        }
+        fields
+    }
+
+    /// Sets one value.
     pub fn set(&mut self, key: Key, value: &str) {
         let at = key as usize;
         let start = if at == 0 { 0 } else { self.ends[at - 1] as usize };
@@ -236,14 +256,8 @@ impl Fields {
     }
 }
 
-/// Bytes of the line; empty spans of absent parts have `start == u32::MAX`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Span {
-    start: u32,
-    end: u32,
-}
-
-const ABSENT: Span = Span { start: u32::MAX, end: u32::MAX };
+/// Where a part begins and ends in the line.
+type Span = (u32, u32);
 
 /// One record. Text is UTF-8 (what was not is replaced); continuation TABs are undone.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -266,7 +280,7 @@ pub struct Record {
     pub next: u64,
     pub fields: Fields,
     line: String,
-    parts: [Span; Part::ALL.len()],
+    parts: [Option<Span>; Part::ALL.len()],
 }
 
 impl Default for Record {
@@ -281,7 +295,7 @@ impl Default for Record {
             next: 0,
             fields: Fields::default(),
             line: String::new(),
-            parts: [ABSENT; Part::ALL.len()],
+            parts: [None; Part::ALL.len()],
         }
     }
 }
@@ -305,15 +319,8 @@ impl Record {
     }
 
     /// A record from a line in the entry's form and where its parts lie in it.
-    pub(crate) fn from_line(
-        line: String,
-        parts: impl IntoIterator<Item = (Part, Range<usize>)>,
-    ) -> Self {
-        let mut record = Self { line, ..Self::default() };
-        for (part, range) in parts {
-            record.parts[part as usize] = span(range);
-        }
-        record
+    pub(crate) fn from_line(line: String, parts: [Option<Span>; Part::ALL.len()]) -> Self {
+        Self { line, parts, ..Self::default() }
     }
 
     /// Appends a part on a line of its own. The server writes each part at most once, in order.
@@ -328,7 +335,7 @@ impl Record {
     fn push(&mut self, part: Part, text: &str) {
         let start = self.line.len();
         self.line.push_str(text);
-        self.parts[part as usize] = span(start..self.line.len());
+        self.parts[part as usize] = Some((position(start), position(self.line.len())));
     }
 
     /// `SEVERITY:  message`, then `DETAIL:  …` and so on, each on a new line: an entry's line, less
@@ -338,8 +345,8 @@ impl Record {
     }
 
     pub fn part(&self, part: Part) -> Option<&str> {
-        let span = self.parts[part as usize];
-        self.line.get(span.start as usize..span.end as usize)
+        let (start, end) = self.parts[part as usize]?;
+        self.line.get(start as usize..end as usize)
     }
 
     /// Empty only where the message is.
@@ -349,7 +356,7 @@ impl Record {
 
     /// Not written by PostgreSQL's error log: kept as it stands.
     pub fn is_plain(&self) -> bool {
-        self.severity.is_none() && self.parts[1..].iter().all(|span| *span == ABSENT)
+        self.severity.is_none() && self.parts[1..].iter().all(Option::is_none)
     }
 
     /// The rest (DETAIL, STATEMENT …) of a record whose head had been given up before it came.
@@ -366,24 +373,23 @@ impl Record {
     #[must_use]
     pub fn map(mut self, mut replace: impl FnMut(Part, &str) -> Option<String>) -> Self {
         for part in Part::ALL {
+            let Some((start, end)) = self.parts[part as usize] else { continue };
             let Some(new) = self.part(part).and_then(|old| replace(part, old)) else { continue };
-            let old = self.parts[part as usize];
-            self.line.replace_range(old.start as usize..old.end as usize, &new);
-            let end = old.start as usize + new.len();
-            self.parts[part as usize] = span(old.start as usize..end);
-            for later in self.parts.iter_mut().filter(|s| **s != ABSENT && s.start > old.start) {
-                let shift = |at: u32| at as usize - old.end as usize + end;
-                *later = span(shift(later.start)..shift(later.end));
+            self.line.replace_range(start as usize..end as usize, &new);
+            let moved = start as usize + new.len();
+            self.parts[part as usize] = Some((start, position(moved)));
+            for later in self.parts[part as usize + 1..].iter_mut().flatten() {
+                let shift = |at: u32| position(at as usize - end as usize + moved);
+                *later = (shift(later.0), shift(later.1));
             }
         }
         self
     }
 }
 
-fn span(range: Range<usize>) -> Span {
-    // A record's text is capped far below 4 GiB.
-    let at = |at: usize| u32::try_from(at).unwrap_or(u32::MAX - 1);
-    Span { start: at(range.start), end: at(range.end) }
+/// A record's text is capped far below 4 GiB.
+fn position(at: usize) -> u32 {
+    u32::try_from(at).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]

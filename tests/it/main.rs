@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test may fail, and say so")]
 
+mod assembling; // records made up, written as the server does, read back
 mod boards; // dashboards and alert rules
 mod config; // configuration files and what is said about them
 mod collect; // scrapes of real servers: outages, locks, bad queries
@@ -9,6 +10,7 @@ mod exposition; // pages: golden files, promtool, an independent reader
 mod faults; // what goes wrong, told and survived
 mod http; // endpoints, limits, TLS and users of the door
 mod packs; // the built-in packs on every major, and the traps that they walk around
+mod records; // logs to records, masked: fixtures
 mod secrets; // no output holds a password
 mod sessions; // sessions with real servers, TLS, budgets
 mod support; // real servers, the built binary, readers of pages

@@ -3,9 +3,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-
-use pgvigil::cli::logs_parse::{Parse, run};
-use pgvigil::logs::Level;
+use std::process::Command;
 
 /// A setting of a log's `.conf` beside it, as the server's own file would have it.
 fn setting(log: &Path, name: &str) -> Option<String> {
@@ -15,21 +13,20 @@ fn setting(log: &Path, name: &str) -> Option<String> {
     Some(value.trim().trim_matches('\'').to_owned())
 }
 
-fn parse(log: &Path, redact: Level) -> String {
-    let parse = Parse {
-        files: vec![log.to_owned()],
-        line_prefix: setting(log, "log_line_prefix"),
-        time_zone: setting(log, "log_timezone"),
-        verbosity: setting(log, "log_error_verbosity"),
-        redact,
-        json: false,
-        colour: false,
-    };
-    let (mut out, mut notes) = (Vec::new(), Vec::new());
-    assert!(run(&parse, &mut std::io::empty(), &mut out, &mut notes).unwrap());
-    let notes = String::from_utf8(notes).unwrap();
+/// What `pgvigil logs parse` shows, and its sentence about the file.
+fn parse(log: &Path, redact: &str) -> String {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pgvigil"));
+    command.args(["logs", "parse", "--redact", redact]).arg(log);
+    for (flag, name) in [("--line-prefix", "log_line_prefix"), ("--time-zone", "log_timezone")] {
+        if let Some(value) = setting(log, name) {
+            command.args([flag, &value]);
+        }
+    }
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}: {output:?}", log.display());
+    let notes = String::from_utf8(output.stderr).unwrap();
     let (_, sentence) = notes.split_once(": ").unwrap();
-    format!("{}{sentence}", String::from_utf8(out).unwrap())
+    format!("{}{sentence}", String::from_utf8(output.stdout).unwrap())
 }
 
 fn logs(folder: &str) -> Vec<PathBuf> {
@@ -63,7 +60,7 @@ fn compare(log: &Path, extension: &str, got: &str) {
 #[test]
 fn logs_become_their_records() {
     for log in logs("stderr") {
-        compare(&log, "records", &parse(&log, Level::Credentials));
+        compare(&log, "records", &parse(&log, "credentials"));
     }
 }
 
@@ -74,8 +71,8 @@ fn no_secret_passes() {
     for log in logs("secrets") {
         let text = fs::read_to_string(&log).unwrap();
         assert!(text.contains("hunter2"), "{}: nothing to hide", log.display());
-        let credentials = parse(&log, Level::Credentials);
-        let literals = parse(&log, Level::Literals);
+        let credentials = parse(&log, "credentials");
+        let literals = parse(&log, "literals");
         compare(&log, "credentials", &credentials);
         compare(&log, "literals", &literals);
         for (text, words) in

@@ -30,6 +30,7 @@ use std::time::{Duration, Instant};
 use super::format::{Clock, Escape, Keyword, Match, Prefix, Reading, Zone, known};
 use super::record::{Part, Record, Severity};
 use open::Open;
+use tear::ATOMIC;
 
 /// A record without a new line for so long is whole.
 pub const IDLE: Duration = Duration::from_millis(300);
@@ -176,6 +177,7 @@ impl Assembler {
                     self.last = Some(torn);
                     self.append(torn, bytes, at, now);
                 }
+                None if self.look_back(now) => self.dispatch(bytes, at, now),
                 None => match self.waited(bytes) {
                     Some(offset) => {
                         let middle = self.text_end - (bytes.len() - offset) as u64;
@@ -279,6 +281,9 @@ impl Assembler {
 
     fn group(&mut self, part: Part, found: &Match, line: &[u8], at: Range<u64>, now: Instant) {
         let process = process(found, line);
+        if self.mine(process).is_none() {
+            self.look_back(now);
+        }
         let time = self.time(found, line);
         // `%m` and `%n` are the same in all lines of a record, `%t` is read anew for each.
         let slack = if found.get(line, Escape::Time).is_some() { 10_000_000_000 } else { 0 };
@@ -329,14 +334,15 @@ impl Assembler {
     /// Adds text to a record's last part; where another process's record begins within, it is taken
     /// out and read by itself.
     fn append(&mut self, number: u64, text: &[u8], at: Range<u64>, now: Instant) {
-        let torn = self.tear(number, text, at.end);
+        let torn = self.peek(number).is_some_and(|open| at.end - open.bytes.start > ATOMIC);
+        let torn = if torn { self.tear(number, text) } else { None };
         let (kept, end) = match torn {
             Some(offset) => (&text[..offset], self.text_end - (text.len() - offset) as u64),
             None => (text, at.end),
         };
         let Some(open) = self.get(number) else { return };
         let before = open.weight();
-        open.add(kept);
+        open.add_line(kept);
         open.bytes.end = end;
         open.touched = now;
         let grown = open.weight() - before;

@@ -22,8 +22,9 @@ pub(super) struct Open {
     fields: Fields,
     pub bytes: Range<u64>,
     text: Vec<u8>,
-    /// Where each part begins and ends in the text.
-    parts: Vec<(Part, Range<usize>)>,
+    /// Where in the text the last line of the file begins.
+    line: usize,
+    parts: Parts,
     pub left_out: u64,
     /// No PostgreSQL record: kept as it stands.
     pub plain: bool,
@@ -54,7 +55,8 @@ impl Open {
             fields: Fields::default(),
             bytes,
             text: Vec::new(),
-            parts: Vec::with_capacity(3),
+            line: 0,
+            parts: Parts::default(),
             left_out: 0,
             plain: false,
             whole: false,
@@ -65,7 +67,7 @@ impl Open {
 
     pub(super) fn plain(bytes: Range<u64>, now: Instant) -> Self {
         let mut open = Self { plain: true, ..Self::new(0, bytes, now) };
-        open.parts.push((Part::Message, 0..0));
+        open.parts.begin(Part::Message, 0);
         open
     }
 
@@ -87,7 +89,7 @@ impl Open {
         self.text.reserve(text.len() + 16);
         self.text.extend_from_slice(severity.as_str().as_bytes());
         self.text.extend_from_slice(b":  ");
-        self.parts.push((Part::Message, self.text.len()..self.text.len()));
+        self.parts.begin(Part::Message, self.text.len());
         text
     }
 
@@ -107,7 +109,7 @@ impl Open {
         let Some(doubt) = self.doubt.take() else { return };
         let behind = self.text.split_off(doubt.text.min(self.text.len()));
         self.text.clear();
-        self.parts.clear();
+        self.parts = Parts::default();
         self.fields = Fields::default();
         let text = self.head(severity, found, &doubt.line, verbosity);
         self.add(text);
@@ -123,13 +125,13 @@ impl Open {
         }
         if room {
             self.text.extend_from_slice(part.label().as_bytes());
-            self.parts.push((part, self.text.len()..self.text.len()));
+            self.parts.begin(part, self.text.len());
         }
     }
 
     /// Whether the server could write this part now: each at most once, in their order.
     pub(super) fn takes(&self, part: Part) -> bool {
-        !self.plain && self.parts.last().is_none_or(|(last, _)| *last < part)
+        !self.plain && self.parts.last.is_none_or(|last| last < part)
     }
 
     /// Adds to the last part, up to the size cap.
@@ -138,9 +140,24 @@ impl Open {
         let kept = &text[..text.len().min(room)];
         self.text.extend_from_slice(kept);
         self.left_out += (text.len() - kept.len()) as u64;
-        if let Some((_, range)) = self.parts.last_mut() {
-            range.end = self.text.len();
-        }
+        self.parts.end(self.text.len());
+    }
+
+    /// Adds a line of the file, or what of it is text.
+    pub(super) fn add_line(&mut self, text: &[u8]) {
+        self.line = self.text.len();
+        self.add(text);
+    }
+
+    /// What the last line added; nothing where some of it was left out.
+    pub(super) fn last_line(&self) -> &[u8] {
+        if self.left_out > 0 { &[] } else { &self.text[self.line..] }
+    }
+
+    /// Takes the last bytes of the last line away again.
+    pub(super) fn take_back(&mut self, length: usize) {
+        self.text.truncate(self.text.len() - length);
+        self.parts.end(self.text.len());
     }
 
     /// Bytes of memory, about.
@@ -149,53 +166,33 @@ impl Open {
     }
 
     pub(super) fn fill(&mut self, found: &Match, line: &[u8]) {
-        const PAIRS: [(Key, Escape); 14] = [
-            (Key::User, Escape::User),
-            (Key::Dbname, Escape::Dbname),
-            (Key::Pid, Escape::Pid),
-            (Key::RemoteHost, Escape::RemoteHost),
-            (Key::LocalHost, Escape::LocalHost),
-            (Key::SessionId, Escape::SessionId),
-            (Key::LineNum, Escape::LineNum),
-            (Key::Ps, Escape::Ps),
-            (Key::SessionStart, Escape::SessionStart),
-            (Key::Vxid, Escape::Vxid),
-            (Key::Txid, Escape::Txid),
-            (Key::ApplicationName, Escape::ApplicationName),
-            (Key::BackendType, Escape::BackendType),
-            (Key::LeaderPid, Escape::LeaderPid),
-        ];
-        let mut set = |key, value: &[u8]| {
-            if !is_unknown(value) {
-                self.fields.set(key, &String::from_utf8_lossy(value));
-            }
-        };
-        for (key, escape) in PAIRS {
-            if let Some(value) = found.get(line, escape) {
-                set(key, value);
-            }
-        }
-        if let Some(value) = found.get(line, Escape::QueryId) {
-            set(Key::QueryId, value);
-        }
-        if let Some(value) = found.get(line, Escape::RemoteHostPort) {
-            let (host, port) = match memchr::memchr(b'(', value) {
+        // `%r` is host(port).
+        let remote = found.get(line, Escape::RemoteHostPort).map(|value| {
+            match memchr::memchr(b'(', value) {
                 Some(open) => (&value[..open], &value[open + 1..value.len() - 1]),
                 None => (value, &b""[..]),
+            }
+        });
+        self.fields = Fields::build(|key| {
+            let value = match key {
+                Key::RemoteHost => {
+                    found.get(line, Escape::RemoteHost).or_else(|| remote.map(|(host, _)| host))
+                }
+                Key::RemotePort => remote.map(|(_, port)| port),
+                _ => found.get(line, escape(key)?),
             };
-            set(Key::RemoteHost, host);
-            set(Key::RemotePort, port);
-        }
+            value.filter(|value| !is_unknown(value))
+        });
         self.sqlstate = found.get(line, Escape::SqlState).and_then(SqlState::parse);
     }
 
     /// The record, its text valid UTF-8 and its words English.
     pub(super) fn into_record(mut self) -> Record {
-        if self.severity.is_some() {
+        if self.severity.is_some_and(|severity| severity >= Severity::Info) {
             self.translate_position();
         }
         let (line, parts) = match String::from_utf8(self.text) {
-            Ok(line) => (line, self.parts),
+            Ok(line) => (line, self.parts.ranges),
             Err(error) => replaced(error.as_bytes(), &self.parts),
         };
         let mut record = Record::from_line(line, parts);
@@ -210,31 +207,91 @@ impl Open {
 
     /// ` bei Zeichen 15` → ` at character 15`.
     fn translate_position(&mut self) {
-        let Some((Part::Message, range)) = self.parts.first().cloned() else { return };
+        let Some(range) = self.parts.get(Part::Message) else { return };
         let Some((at, digits)) = foreign_position(&self.text[range.clone()]) else { return };
         let mut english = b" at character ".to_vec();
         english.extend_from_slice(digits);
         let from = range.start + at;
-        let shift = |position: usize| position - range.end + from + english.len();
-        for (_, later) in &mut self.parts[1..] {
-            *later = shift(later.start)..shift(later.end);
-        }
-        self.parts[0].1.end = from + english.len();
+        let grown = from + english.len();
         self.text.splice(from..range.end, english);
+        self.parts.replaced(Part::Message, range.end, grown);
     }
 }
 
+/// Where each part begins and ends in the text.
+#[derive(Debug, Default)]
+struct Parts {
+    ranges: [Option<(u32, u32)>; Part::ALL.len()],
+    last: Option<Part>,
+}
+
+impl Parts {
+    fn begin(&mut self, part: Part, at: usize) {
+        self.ranges[part as usize] = Some((position(at), position(at)));
+        self.last = Some(part);
+    }
+
+    /// The last part ends here.
+    fn end(&mut self, at: usize) {
+        if let Some(range) = self.last.and_then(|last| self.ranges[last as usize].as_mut()) {
+            range.1 = position(at);
+        }
+    }
+
+    fn get(&self, part: Part) -> Option<Range<usize>> {
+        self.ranges[part as usize].map(|(start, end)| start as usize..end as usize)
+    }
+
+    /// A part now ends elsewhere, and what follows it has moved.
+    fn replaced(&mut self, part: Part, old: usize, new: usize) {
+        let shift = |at: u32| position(at as usize - old + new);
+        for range in self.ranges[part as usize + 1..].iter_mut().flatten() {
+            *range = (shift(range.0), shift(range.1));
+        }
+        if let Some(range) = &mut self.ranges[part as usize] {
+            range.1 = position(new);
+        }
+    }
+}
+
+/// Texts are capped far below 4 GiB.
+fn position(at: usize) -> u32 {
+    u32::try_from(at).unwrap_or(u32::MAX)
+}
+
 /// With what is no UTF-8 replaced, part by part, since a replacement moves what follows.
-fn replaced(bytes: &[u8], parts: &[(Part, Range<usize>)]) -> (String, Vec<(Part, Range<usize>)>) {
+fn replaced(bytes: &[u8], parts: &Parts) -> (String, [Option<(u32, u32)>; Part::ALL.len()]) {
     let mut line = String::with_capacity(bytes.len() + 16);
-    let mut moved = Vec::with_capacity(parts.len());
+    let mut moved = [None; Part::ALL.len()];
     let mut from = 0;
-    for (part, range) in parts {
+    for part in Part::ALL {
+        let Some(range) = parts.get(part) else { continue };
         line.push_str(&String::from_utf8_lossy(&bytes[from..range.start]));
-        let start = line.len();
+        let start = position(line.len());
         line.push_str(&String::from_utf8_lossy(&bytes[range.clone()]));
-        moved.push((*part, start..line.len()));
+        moved[part as usize] = Some((start, position(line.len())));
         from = range.end;
     }
     (line, moved)
+}
+
+/// The escape of a field that has one of its own.
+fn escape(key: Key) -> Option<Escape> {
+    Some(match key {
+        Key::User => Escape::User,
+        Key::Dbname => Escape::Dbname,
+        Key::Pid => Escape::Pid,
+        Key::LocalHost => Escape::LocalHost,
+        Key::SessionId => Escape::SessionId,
+        Key::LineNum => Escape::LineNum,
+        Key::Ps => Escape::Ps,
+        Key::SessionStart => Escape::SessionStart,
+        Key::Vxid => Escape::Vxid,
+        Key::Txid => Escape::Txid,
+        Key::ApplicationName => Escape::ApplicationName,
+        Key::BackendType => Escape::BackendType,
+        Key::LeaderPid => Escape::LeaderPid,
+        Key::QueryId => Escape::QueryId,
+        Key::RemoteHost | Key::RemotePort => return None,
+    })
 }

@@ -2,11 +2,14 @@
 //! bytes (PIPE_BUF) the system may put other processes' writes into the middle of it. Then a whole
 //! prefix stands within a line, and the rest of the torn line begins a line of its own.
 
+use std::time::Instant;
+
 use super::{Assembler, process};
 use crate::logs::format::{Clock, Prefix};
 
-/// Writes up to this size are never torn.
-const ATOMIC: u64 = 4096;
+/// Writes up to this size are never torn. A larger one may be torn before that: what it has over whole
+/// pages may go first.
+pub(super) const ATOMIC: u64 = 4096;
 
 /// The most bytes of a prefix, keyword included, that are searched.
 const PREFIX_BYTES: usize = 700;
@@ -15,13 +18,10 @@ const PREFIX_BYTES: usize = 700;
 const NEAR: i64 = 60_000_000_000;
 
 impl Assembler {
-    /// Where in the text, which ends at `end` of the file, another process's record begins: a whole
-    /// prefix with a keyword, of another process, at about the same time.
-    pub(super) fn tear(&self, number: u64, text: &[u8], end: u64) -> Option<usize> {
-        let open = self.peek(number)?;
-        if open.plain || end - open.bytes.start <= ATOMIC {
-            return None;
-        }
+    /// Where in the text another process's record begins: a whole prefix with a keyword, of another
+    /// process, at about the same time.
+    pub(super) fn tear(&self, number: u64, text: &[u8]) -> Option<usize> {
+        let open = self.peek(number).filter(|open| !open.plain)?;
         let (own, time) = (open.process, open.time?);
         self.reading
             .prefix
@@ -29,6 +29,30 @@ impl Assembler {
             .chain(self.reading.prefix.is_none().then_some(&self.known).into_iter().flatten())
             .filter(|prefix| prefix.has_pid() && prefix.has_time())
             .find_map(|prefix| self.embedded(prefix, own, time, text))
+    }
+
+    /// A line came that fits nothing: the rest of a torn line, or a part of a record that began within
+    /// one. So the line before is searched although its record is small enough to be whole, and
+    /// taken apart.
+    pub(super) fn look_back(&mut self, now: Instant) -> bool {
+        let Some(number) = self.last.filter(|last| self.is_live(*last)) else { return false };
+        let Some(line) = self.peek(number).map(|open| open.last_line().to_vec()) else {
+            return false;
+        };
+        let Some(offset) = self.tear(number, &line) else { return false };
+        let Some(open) = self.get(number) else { return false };
+        // The newline stands behind the text.
+        let end = open.bytes.end;
+        let middle = end - (line.len() - offset) as u64 - 1;
+        open.take_back(line.len() - offset);
+        open.bytes.end = middle;
+        self.weight -= line.len() - offset;
+        self.counts.torn += 1;
+        self.torn = Some(number);
+        let text_end = std::mem::replace(&mut self.text_end, end - 1);
+        self.dispatch(&line[offset..], middle..end, now);
+        self.text_end = text_end;
+        true
     }
 
     fn embedded(&self, prefix: &Prefix, own: u32, time: i64, text: &[u8]) -> Option<usize> {

@@ -181,3 +181,33 @@ fn a_record_is_cut_at_its_cap_and_keeps_swallowing_its_lines() {
     assert_eq!(records[0].part(Part::Statement), None);
     assert_eq!(counts.cut, 1);
 }
+
+/// A write over 4,096 bytes may be torn at its first bytes, so that the first line is short.
+#[test]
+fn a_short_torn_line_is_seen_by_what_follows() {
+    let long = "x".repeat(5000);
+    let text = format!(
+        "2026-03-04 09:15:01.207 UTC [1] LOG:  statement: SELECT 'a2026-03-04 09:15:01.300 UTC [2] ERROR:  boom\n\
+         2026-03-04 09:15:01.300 UTC [2] STATEMENT:  SELECT 1\n\
+         {long}'\n\
+         2026-03-04 09:15:01.207 UTC [3] LOG:  statement: SELECT 'a2026-03-04 09:15:01.300 UTC [4] LOG:  four\n\
+         {long}'\n\
+         2026-03-04 09:15:01.207 UTC [5] LOG:  statement: SELECT '2026-03-04 09:15:01.300 UTC [6] LOG:  data'\n\
+         2026-03-04 09:15:01.207 UTC [7] LOG:  seven\n"
+    );
+    let (records, counts) = read("%m [%p] ", &text);
+    let long = |process: &str| format!("LOG:  statement: SELECT '{process}{long}'");
+    assert_eq!(
+        lines(&records),
+        [
+            long("a").as_str(),
+            "ERROR:  boom\nSTATEMENT:  SELECT 1",
+            long("a").as_str(),
+            "LOG:  four",
+            "LOG:  statement: SELECT '2026-03-04 09:15:01.300 UTC [6] LOG:  data'",
+            "LOG:  seven",
+        ]
+    );
+    assert_eq!(counts, Counts { torn: 2, ..Counts::default() });
+    assert_eq!(records[1].bytes.start, 58);
+}

@@ -18,31 +18,32 @@ pub(super) fn keyword(bytes: &[u8]) -> Option<(Keyword, usize)> {
 }
 
 fn english(bytes: &[u8]) -> Option<(Keyword, usize)> {
-    let colon = memchr::memchr(b':', bytes.get(..bytes.len().min(12))?)?;
-    if bytes.get(colon..colon + 3)? != b":  " {
-        return None;
-    }
-    let keyword = match &bytes[..colon] {
-        b"LOG" => Keyword::Head(Severity::Log),
-        b"ERROR" => Keyword::Head(Severity::Error),
-        b"STATEMENT" => Keyword::Group(Part::Statement),
-        b"DETAIL" => Keyword::Group(Part::Detail),
-        b"HINT" => Keyword::Group(Part::Hint),
-        b"CONTEXT" => Keyword::Group(Part::Context),
-        b"FATAL" => Keyword::Head(Severity::Fatal),
-        b"WARNING" => Keyword::Head(Severity::Warning),
-        b"NOTICE" => Keyword::Head(Severity::Notice),
-        b"INFO" => Keyword::Head(Severity::Info),
-        b"PANIC" => Keyword::Head(Severity::Panic),
-        b"LOCATION" => Keyword::Group(Part::Location),
-        b"QUERY" => Keyword::Group(Part::Query),
-        b"BACKTRACE" => Keyword::Group(Part::Backtrace),
-        b"DEBUG" | b"DEBUG1" | b"DEBUG2" | b"DEBUG3" | b"DEBUG4" | b"DEBUG5" => {
-            Keyword::Head(Severity::Debug)
+    use Keyword::{Group, Head};
+    let is =
+        |word: &'static [u8], keyword| bytes.starts_with(word).then_some((keyword, word.len()));
+    match bytes.first()? {
+        b'L' => {
+            is(b"LOG:  ", Head(Severity::Log)).or_else(|| is(b"LOCATION:  ", Group(Part::Location)))
         }
-        _ => return None,
-    };
-    Some((keyword, colon + 3))
+        b'E' => is(b"ERROR:  ", Head(Severity::Error)),
+        b'S' => is(b"STATEMENT:  ", Group(Part::Statement)),
+        b'D' => is(b"DETAIL:  ", Group(Part::Detail)).or_else(|| {
+            // Clients see DEBUG1 to DEBUG5, the log plain DEBUG.
+            let digit = usize::from(matches!(bytes.get(5), Some(b'1'..=b'5')));
+            let rest = bytes.strip_prefix(b"DEBUG")?;
+            rest[digit..].starts_with(b":  ").then_some((Head(Severity::Debug), 8 + digit))
+        }),
+        b'H' => is(b"HINT:  ", Group(Part::Hint)),
+        b'C' => is(b"CONTEXT:  ", Group(Part::Context)),
+        b'F' => is(b"FATAL:  ", Head(Severity::Fatal)),
+        b'W' => is(b"WARNING:  ", Head(Severity::Warning)),
+        b'N' => is(b"NOTICE:  ", Head(Severity::Notice)),
+        b'I' => is(b"INFO:  ", Head(Severity::Info)),
+        b'P' => is(b"PANIC:  ", Head(Severity::Panic)),
+        b'Q' => is(b"QUERY:  ", Group(Part::Query)),
+        b'B' => is(b"BACKTRACE:  ", Group(Part::Backtrace)),
+        _ => None,
+    }
 }
 
 /// In the other languages. A severity is always followed by a colon and two blanks; the names of
@@ -53,14 +54,14 @@ fn translated(bytes: &[u8]) -> Option<(Keyword, usize)> {
     if !first.is_ascii_uppercase() && first < 0x80 {
         return None;
     }
-    for (word, severity) in SEVERITIES {
+    for (word, severity) in SEVERITIES.iter().filter(|(word, _)| word.as_bytes()[0] == first) {
         if let Some(rest) = bytes.strip_prefix(word.as_bytes())
             && rest.starts_with(b":  ")
         {
             return Some((Keyword::Head(*severity), word.len() + 3));
         }
     }
-    for (word, part) in PARTS {
+    for (word, part) in PARTS.iter().filter(|(word, _)| word.as_bytes()[0] == first) {
         let Some(rest) = bytes.strip_prefix(word.as_bytes()) else { continue };
         let space = [&b" "[..], "\u{a0}".as_bytes()].into_iter().find(|s| rest.starts_with(s));
         let rest = &rest[space.map_or(0, <[u8]>::len)..];
@@ -74,7 +75,7 @@ fn translated(bytes: &[u8]) -> Option<(Keyword, usize)> {
 
 /// What stands for a name that is not known yet.
 pub(in crate::logs) fn is_unknown(value: &[u8]) -> bool {
-    value.first() == Some(&b'[') && UNKNOWN.iter().any(|(word, _)| word.as_bytes() == value)
+    value.first() == Some(&b'[') && UNKNOWN.iter().any(|word| word.as_bytes() == value)
 }
 
 /// The cursor position at the end of a message in another language: where it begins, and its digits.
@@ -83,8 +84,7 @@ pub(in crate::logs) fn foreign_position(message: &[u8]) -> Option<(usize, &[u8])
     if !(last.is_ascii_digit() || last == b')' || last == b'e' || last >= 0x80) {
         return None;
     }
-    for (_, pattern) in UNKNOWN {
-        let Some((before, behind)) = pattern.split_once("%d") else { continue };
+    for (before, behind) in POSITIONS {
         let Some(rest) = message.strip_suffix(behind.as_bytes()) else { continue };
         let digits = rest.iter().rev().take(10).take_while(|b| b.is_ascii_digit()).count();
         let (rest, number) = rest.split_at(rest.len() - digits);
@@ -286,23 +286,40 @@ const PARTS: &[(&str, Part)] = &[
     ("语句", Part::Statement),
 ];
 
-/// The word for a name not known yet, and the cursor position behind a message.
-const UNKNOWN: &[(&str, &str)] = &[
-    ("[unknown]", ""),
-    ("[unbekannt]", " bei Zeichen %d"),
-    ("[desconocido]", " en carácter %d"),
-    ("[inconnu]", " au caractère %d"),
-    ("[sconosciuto]", " al carattere %d"),
-    ("[不明]", "(%d文字目)"),
-    ("[უცნობი]", " სიმბოლოსთან %d"),
-    ("[알수없음]", " %d 번째 문자 부근"),
-    ("[nieznany]", " przy znaku %d"),
-    ("[desconhecido]", " no caracter %d"),
-    ("[н/д]", " (символ %d)"),
-    ("[okänd]", " vid tecken %d"),
-    ("[bilinmeyen]", " %d. karakterde"),
-    ("[unknown]", " символ %d"),
-    ("[未知]", " 第 %d 个字符处"),
+/// The word for a name not known yet.
+const UNKNOWN: &[&str] = &[
+    "[unknown]",
+    "[unbekannt]",
+    "[desconocido]",
+    "[inconnu]",
+    "[sconosciuto]",
+    "[不明]",
+    "[უცნობი]",
+    "[알수없음]",
+    "[nieznany]",
+    "[desconhecido]",
+    "[н/д]",
+    "[okänd]",
+    "[bilinmeyen]",
+    "[未知]",
+];
+
+/// What stands before and behind the cursor position that ends a message.
+const POSITIONS: &[(&str, &str)] = &[
+    (" bei Zeichen ", ""),
+    (" en carácter ", ""),
+    (" au caractère ", ""),
+    (" al carattere ", ""),
+    ("(", "文字目)"),
+    (" სიმბოლოსთან ", ""),
+    (" ", " 번째 문자 부근"),
+    (" przy znaku ", ""),
+    (" no caracter ", ""),
+    (" (символ ", ")"),
+    (" vid tecken ", ""),
+    (" ", ". karakterde"),
+    (" символ ", ""),
+    (" 第 ", " 个字符处"),
 ];
 
 #[cfg(test)]

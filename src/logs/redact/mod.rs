@@ -5,6 +5,7 @@ mod credentials;
 mod lexer;
 mod literals;
 mod mask;
+mod scan;
 
 use super::record::{Key, Part, Record};
 use credentials::Finding;
@@ -34,7 +35,8 @@ const NAMES: [Key; 4] = [Key::User, Key::Dbname, Key::ApplicationName, Key::Ps];
 pub fn redact(mut record: Record, level: Level) -> (Record, Counts) {
     let mut counts = Counts::default();
     let severity = record.severity;
-    for key in NAMES {
+    let names = scan::may_hold_credential(record.fields.text().as_bytes());
+    for key in NAMES.into_iter().filter(|_| names) {
         let Some(masked) = record.field(key).and_then(credentials::mask) else { continue };
         counts.credentials += masked.count;
         record.fields.set(key, &masked.text);

@@ -1,0 +1,178 @@
+//! Reads a line by the pieces of a prefix: fields of a closed alphabet exactly, free text up to a
+//! literal behind which the whole rest fits, keyword included.
+
+use std::ops::Range;
+
+use super::alphabet::{closed, padded, run, shorter};
+use super::{Escape, Match, Piece};
+use crate::logs::format::keyword::keyword;
+
+/// Free text is bounded: names hold 63 bytes, of which each may be written as `\xNN`.
+pub(super) const MAX_FREE: usize = 256;
+
+/// How many trials one line may cost: a bound for hostile prefixes and lines.
+const MAX_STEPS: u32 = 4096;
+
+pub(super) struct Run<'l> {
+    line: &'l [u8],
+    steps: u32,
+    /// How many of a client's fields have a value so far.
+    client: u32,
+    at: Match,
+    /// Where every way is wanted; else the first ends the search.
+    all: Option<Vec<Match>>,
+}
+
+impl<'l> Run<'l> {
+    pub(super) fn new(line: &'l [u8]) -> Self {
+        Self { line, steps: MAX_STEPS, client: 0, at: Match::none(), all: None }
+    }
+
+    /// The left-most way: text is tried from its shortest, and a process without a client first.
+    pub(super) fn first(mut self, pieces: &[Piece]) -> Option<Match> {
+        self.pieces(pieces, 0).then_some(self.at)
+    }
+
+    pub(super) fn all(mut self, pieces: &[Piece]) -> Vec<Match> {
+        self.all = Some(Vec::new());
+        self.pieces(pieces, 0);
+        self.all.unwrap_or_default()
+    }
+
+    /// Reads the pieces from `at` on; true ends the search, with what was found in `self.at`.
+    fn pieces(&mut self, pieces: &[Piece], mut at: usize) -> bool {
+        if self.steps == 0 {
+            return false;
+        }
+        self.steps -= 1;
+        for (number, piece) in pieces.iter().enumerate() {
+            match piece {
+                Piece::Literal(literal) => {
+                    let rest = &self.line[at..];
+                    if rest.first() != literal.first() || !rest.starts_with(literal) {
+                        return false;
+                    }
+                    at += literal.len();
+                }
+                Piece::Stop => {
+                    if self.client == 0 && self.ends(at) {
+                        return true;
+                    }
+                }
+                Piece::Field { escape, width, left } => {
+                    return self.field(*escape, *width, *left, &pieces[number + 1..], at);
+                }
+            }
+        }
+        self.ends(at)
+    }
+
+    /// A keyword must follow.
+    fn ends(&mut self, at: usize) -> bool {
+        let Some((keyword, length)) = keyword(&self.line[at..]) else { return false };
+        self.at.end = at;
+        self.at.keyword = keyword;
+        self.at.text = at + length;
+        match &mut self.all {
+            Some(all) => {
+                all.push(self.at.clone());
+                false
+            }
+            None => true,
+        }
+    }
+
+    fn field(
+        &mut self,
+        escape: Escape,
+        width: usize,
+        left: bool,
+        rest: &[Piece],
+        at: usize,
+    ) -> bool {
+        let line = &self.line[at..];
+        // Right-aligned values have blanks before them, at most as many as the width wants.
+        let blanks = if left { 0 } else { run(line, width, |b| b == b' ') };
+        let empty = escape.may_be_empty() && run(line, width, |b| b == b' ') == width;
+        if escape.is_free() {
+            // The shortest text comes first: the left-most is what the server meant, unless a
+            // client's name looks like the rest.
+            return (empty && self.then(escape, at..at, at + width, rest))
+                || self.free(escape, at, blanks, width, left, rest);
+        }
+        // The longest reading first, then shorter ones where the alphabet leaves a choice.
+        let value = &line[blanks..];
+        let mut length = closed(escape, value);
+        while let Some(len) = length {
+            if let Some(end) = padded(line, blanks, len, width, left)
+                && self.then(escape, at + blanks..at + blanks + len, at + end, rest)
+            {
+                return true;
+            }
+            length = shorter(escape, value, len);
+        }
+        empty && self.then(escape, at..at, at + width, rest)
+    }
+
+    /// Free text: every place where the next literal stands may end it. The empty one is the
+    /// caller's.
+    fn free(
+        &mut self,
+        escape: Escape,
+        at: usize,
+        blanks: usize,
+        width: usize,
+        left: bool,
+        rest: &[Piece],
+    ) -> bool {
+        let line = &self.line[at..];
+        if blanks > 0 {
+            // Padded on its left: it ends where the width does, exactly.
+            return line.len() >= width
+                && blanks < width
+                && self.then(escape, at + blanks..at + width, at + width, rest);
+        }
+        let literal = match rest.first() {
+            Some(Piece::Literal(literal)) => Some(literal[0]),
+            _ => None,
+        };
+        let last = line.len().min(MAX_FREE.max(width));
+        let mut end = width.max(1);
+        while end <= last {
+            if let Some(literal) = literal {
+                match memchr::memchr(literal, &line[end..line.len().min(last + 1)]) {
+                    Some(skip) => end += skip,
+                    None => return false,
+                }
+            }
+            let mut value = end;
+            while left && end == width && value > 0 && line[value - 1] == b' ' {
+                value -= 1;
+            }
+            if value > 0 && self.then(escape, at..at + value, at + end, rest) {
+                return true;
+            }
+            if self.steps == 0 {
+                return false;
+            }
+            end += 1;
+        }
+        false
+    }
+
+    /// Takes a value and goes on behind it.
+    fn then(&mut self, escape: Escape, value: Range<usize>, end: usize, rest: &[Piece]) -> bool {
+        let (Ok(from), Ok(to)) = (u16::try_from(value.start), u16::try_from(value.end)) else {
+            return false;
+        };
+        let client = u32::from(escape.is_of_client() && from < to);
+        let saved = std::mem::replace(&mut self.at.fields[escape as usize], (from, to));
+        self.client += client;
+        if self.pieces(rest, end) {
+            return true;
+        }
+        self.client -= client;
+        self.at.fields[escape as usize] = saved;
+        false
+    }
+}
