@@ -47,6 +47,7 @@ impl Rivers {
                 Some(Shipper::start(&settings, sessions, &logs, &telemetry).map_err(|error| {
                     match error {
                         StartError::State(error) => Failure::Unavailable(error.to_string()),
+                        StartError::Store { .. } => Failure::Unavailable(error.to_string()),
                         StartError::Configuration(sentence) => Failure::Unusable(sentence),
                     }
                 })?)

@@ -207,11 +207,24 @@ pub struct Cat {
 
     /// Records whose text holds this
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
-    pub contains: Option<String>,
+    pub grep: Option<String>,
 
-    /// Print one JSON object a record
-    #[arg(long)]
-    pub json: bool,
+    /// Go on with what is stored from now on, until interrupted
+    #[arg(long, short)]
+    pub follow: bool,
+
+    /// How records are printed
+    #[arg(long, value_enum, default_value_t)]
+    pub format: CatFormat,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum CatFormat {
+    /// For people
+    #[default]
+    Text,
+    /// One JSON object a record
+    Json,
 }
 
 /// A point in time as a user tells it.
@@ -306,7 +319,7 @@ pub fn parse(
 }
 
 /// Flags whose value is free text, which may look like a DSN (`%m [%p]: user=%u@%d`) and is none.
-const FREE_TEXT: [&str; 2] = ["--line-prefix", "--contains"];
+const FREE_TEXT: [&str; 2] = ["--line-prefix", "--grep"];
 
 fn password_among(arguments: &[OsString]) -> bool {
     arguments.windows(2).any(|pair| {
@@ -460,7 +473,7 @@ mod tests {
             &["query", "x", "--dsn", "host=h user=u passfile=/x sslmode=require"][..],
             &["query", "x", "--dsn", "postgresql://u@h:5432/d"],
             &["logs", "parse", "--line-prefix", "%m [%p]: user=%u@%d ", "x.log"],
-            &["logs", "cat", "--contains=password=x"],
+            &["logs", "cat", "--grep=password=x"],
         ] {
             assert!(parse_with(line, &[]).is_ok(), "{line:?}");
         }

@@ -254,7 +254,7 @@ fn plain(
 }
 
 /// On a terminal, what a log holds must not steer it.
-fn visible(text: &str, terminal: bool) -> std::borrow::Cow<'_, str> {
+pub(super) fn visible(text: &str, terminal: bool) -> std::borrow::Cow<'_, str> {
     let steers = |c: char| c.is_control() && c != '\t';
     if !terminal || !text.contains(steers) {
         return text.into();

@@ -37,7 +37,7 @@ pub fn main() -> ExitCode {
         Command::Check(check) => block_on(check::run(check)),
         Command::Query(query) => block_on(query::run(query)),
         Command::Logs(Logs::Parse(parse)) => show_records(parse),
-        Command::Logs(Logs::Cat(cat)) => logs_cat::run(&cat),
+        Command::Logs(Logs::Cat(cat)) => logs_cat::run(&cat, &environment),
     };
     match ended {
         Ok(()) => ExitCode::SUCCESS,

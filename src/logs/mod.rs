@@ -8,6 +8,7 @@ mod desk;
 pub mod entry;
 mod events;
 pub mod format;
+mod keep;
 mod lane;
 mod pipeline;
 mod record;
@@ -16,6 +17,7 @@ mod route;
 mod sender;
 mod source;
 mod stamp;
+pub mod store;
 mod wake;
 
 pub use assemble::{Assembler, Break, Counts, IDLE};

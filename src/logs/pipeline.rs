@@ -3,24 +3,29 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::checkpoint::{Checkpoint, OpenError};
+use super::checkpoint::{Checkpoint, Lock, OpenError};
 use super::count::{self, Lag, SourceCounts};
 use super::desk::SourceDesk;
+use super::keep::{self, Bell, Ending};
 use super::lane::{Lane, Standing};
 use super::route::{self, Rules};
 use super::sender;
-use super::source::{self, Files, Readings};
+use super::source::{self, Files, Readings, Stdin};
+use super::store::{Kept, Store};
 use super::wake::Wake;
-use crate::config::{Destination, LogInput, LogSource, Logs, Settings};
+use crate::config::{Destination, LogInput, LogSource, Logs, Redaction, Settings};
 use crate::loki::{Loki, StreamLabels};
 use crate::metric::Family;
 use crate::postgres::LogSettings;
-use crate::task::Group;
+use crate::task::{Group, Stop};
 use crate::telemetry::Telemetry;
+
+/// How often the local store is looked through for what is too old.
+const TRIM_EVERY: Duration = Duration::from_secs(60);
 
 /// Why the log river does not start.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +35,11 @@ pub enum StartError {
     /// Something in the configuration that cannot be used.
     #[error("{0}")]
     Configuration(String),
+    #[error(
+        "cannot use the local log store in the state directory: {source}; make it writable for the \
+         agent's user"
+    )]
+    Store { source: std::io::Error },
 }
 
 /// The log river of one agent. Stopping is the task group's.
@@ -98,7 +108,8 @@ impl Shipper {
                 "there is no log source; set logs.sources".to_owned(),
             ));
         };
-        let checkpoint = Arc::new(Checkpoint::open(&settings.state_directory, telemetry)?);
+        let (checkpoint, lock) = Checkpoint::open(&settings.state_directory, telemetry)?;
+        let checkpoint = Arc::new(checkpoint);
         let loki = match (logs.destination, &logs.loki) {
             (Destination::Loki, Some(target)) => {
                 let loki = Loki::new(target, telemetry).map_err(StartError::Configuration)?;
@@ -106,26 +117,49 @@ impl Shipper {
             }
             _ => None,
         };
+        let store =
+            Arc::new(Store::new(&settings.state_directory, logs.store.max_bytes, telemetry));
+        let endings = endings(logs, &store, &checkpoint)?;
         let mut plan = Plan::new(settings, logs, &checkpoint);
         let shipper = Arc::new(Self {
             sources: plan.feeds(),
             lanes: plan.lanes.values().cloned().collect(),
             checkpoint: Arc::clone(&checkpoint),
         });
-        if let Some(loki) = loki {
-            for lane in &shipper.lanes {
-                group.spawn(
-                    "log sender",
-                    sender::run(
-                        Arc::clone(lane),
-                        Arc::clone(&loki),
+        for (key, lane) in &plan.lanes {
+            let (lane, checkpoint) = (Arc::clone(lane), Arc::clone(&checkpoint));
+            let stop = group.signal();
+            match &loki {
+                Some(loki) if key.spooled => {
+                    let spool = spool(logs, &lane, &store)?;
+                    let bell = Arc::new(Bell::default());
+                    let writer = keep::write(
+                        Arc::clone(&lane),
+                        spool.clone(),
                         Arc::clone(&checkpoint),
-                        group.signal(),
-                    ),
-                );
+                        Some(Arc::clone(&bell)),
+                        stop.clone(),
+                    );
+                    group.spawn("log spool", held(lock.clone(), writer));
+                    let loki = Arc::clone(loki);
+                    let sender = keep::send(lane, spool, loki, checkpoint, bell, stop);
+                    group.spawn("log sender", held(lock.clone(), sender));
+                }
+                Some(loki) => {
+                    let sender = sender::run(lane, Arc::clone(loki), checkpoint, stop);
+                    group.spawn("log sender", held(lock.clone(), sender));
+                }
+                None => {
+                    let ending = Ending { make_room: key.spooled, ..endings[key.route].clone() };
+                    let writer = keep::write(lane, ending, checkpoint, None, stop);
+                    group.spawn("log store", held(lock.clone(), writer));
+                }
             }
         }
-        plan.start_sources(settings, logs, log_settings, group, &checkpoint);
+        if logs.destination == Destination::Local || plan.lanes.keys().any(|key| key.spooled) {
+            group.spawn("log store's age", trim(Arc::clone(&store), group.signal()));
+        }
+        plan.start_sources(logs, log_settings, group, &checkpoint);
         Ok(shipper)
     }
 
@@ -200,6 +234,52 @@ impl Shipper {
     }
 }
 
+/// The routes' shelves, by route number, where the store is the destination.
+fn endings(
+    logs: &Logs,
+    store: &Arc<Store>,
+    checkpoint: &Checkpoint,
+) -> Result<Vec<Ending>, StartError> {
+    if logs.destination == Destination::Loki {
+        return Ok(Vec::new());
+    }
+    let routes = logs.routes.iter().map(|route| {
+        let keep = route.keep.unwrap_or(logs.store.keep);
+        let shelf = store
+            .open_route(&route.name, Kept { keep, redact: route.redact })
+            .map_err(|source| StartError::Store { source })?;
+        store.outrank(&shelf, &route.name, checkpoint);
+        Ok(Ending { store: Arc::clone(store), shelf, make_room: false })
+    });
+    routes.collect()
+}
+
+/// Where a lane of standard input waits for Loki.
+fn spool(logs: &Logs, lane: &Lane, store: &Arc<Store>) -> Result<Ending, StartError> {
+    let kept = Kept { keep: logs.store.keep, redact: Redaction::Credentials };
+    let shelf =
+        store.open_spool(&lane.text, kept).map_err(|source| StartError::Store { source })?;
+    Ok(Ending { store: Arc::clone(store), shelf, make_room: true })
+}
+
+/// Holds the state directory until the work is done.
+async fn held(lock: Lock, work: impl Future<Output = ()>) {
+    work.await;
+    drop(lock);
+}
+
+/// Takes away what is too old, whether anything is written or not.
+async fn trim(store: Arc<Store>, stop: Stop) {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(TRIM_EVERY) => {}
+            () = stop.draining() => return,
+        }
+        let store = Arc::clone(&store);
+        let _ = tokio::task::spawn_blocking(move || store.trim()).await;
+    }
+}
+
 fn waiting(lane: &Lane) -> f64 {
     lane.waiting_since().map_or(0.0, |since| since.elapsed().as_secs_f64())
 }
@@ -207,24 +287,31 @@ fn waiting(lane: &Lane) -> f64 {
 /// What is built before anything runs.
 struct Plan {
     rules: Arc<[Rules]>,
-    /// By route number and stream: sources of one server share their lanes, for a stream has one
-    /// sender.
-    lanes: BTreeMap<(usize, String), Arc<Lane>>,
+    /// Sources of one server share their lanes, for a stream has one sender.
+    lanes: BTreeMap<LaneKey, Arc<Lane>>,
     sources: Vec<PlannedSource>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct LaneKey {
+    route: usize,
+    stream: String,
+    /// Of standard input, which must never stand still, while files can wait.
+    spooled: bool,
 }
 
 struct PlannedSource {
     counts: Arc<SourceCounts>,
     wake: Arc<Wake>,
     /// By route number.
-    lanes: Vec<(usize, String)>,
+    lanes: Vec<LaneKey>,
 }
 
 impl Plan {
     fn new(settings: &Settings, logs: &Logs, checkpoint: &Checkpoint) -> Self {
         let rules: Arc<[Rules]> = logs.routes.iter().map(Rules::new).collect();
         let splits_late = logs.destination == Destination::Loki;
-        let mut lanes: BTreeMap<(usize, String), Lane> = BTreeMap::new();
+        let mut lanes: BTreeMap<LaneKey, Lane> = BTreeMap::new();
         let sources = logs
             .sources
             .iter()
@@ -232,9 +319,11 @@ impl Plan {
                 let wake = Arc::new(Wake::default());
                 let keys = rules.iter().enumerate().map(|(at, rules)| {
                     let labels = route::stream(settings, source, &rules.name);
-                    let key = (at, labels.text());
+                    let spooled = source.input == LogInput::Stdin;
+                    let key = LaneKey { route: at, stream: labels.text(), spooled };
                     let lane = lanes.entry(key.clone()).or_insert_with(|| {
-                        let newest = checkpoint.read(|state| state.streams.get(&key.1).copied());
+                        let newest =
+                            checkpoint.read(|state| state.streams.get(&key.stream).copied());
                         let tenant = rules.tenant.clone();
                         Lane::new(&rules.name, tenant, labels, splits_late, newest)
                     });
@@ -265,13 +354,11 @@ impl Plan {
 
     fn start_sources(
         self,
-        settings: &Settings,
         logs: &Logs,
         log_settings: Vec<Option<watch::Receiver<Option<LogSettings>>>>,
         group: &Group,
         checkpoint: &Arc<Checkpoint>,
     ) {
-        let _ = settings;
         let sessions = log_settings.into_iter().chain(std::iter::repeat_with(|| None));
         for ((source, planned), session) in logs.sources.iter().zip(&self.sources).zip(sessions) {
             let lanes = self.lanes_of(planned);
@@ -293,9 +380,12 @@ impl Plan {
                     start_files(files, desk, lanes, Arc::clone(&planned.wake), group);
                 }
                 LogInput::Stdin => {
-                    for lane in lanes {
-                        lane.close();
-                    }
+                    let stdin = Stdin {
+                        routes: self.rules.len(),
+                        readings: readings(source, session),
+                        counts: Arc::clone(&planned.counts),
+                    };
+                    start_stdin(stdin, desk, lanes, Arc::clone(&planned.wake), group);
                 }
             }
         }
@@ -306,7 +396,7 @@ fn readings(source: &LogSource, session: Option<watch::Receiver<Option<LogSettin
     Readings::new(session, source.line_prefix.clone(), source.time_zone.clone())
 }
 
-/// Reads on a thread for blocking work; its lanes are closed when it ends, however it ends.
+/// Reads on a thread for blocking work.
 fn start_files(
     files: Files,
     mut desk: SourceDesk,
@@ -315,17 +405,41 @@ fn start_files(
     group: &Group,
 ) {
     let stop = group.signal();
-    group.spawn("log files", async move {
-        let started = Instant::now();
-        let name = files.source.clone();
-        let reading =
-            tokio::task::spawn_blocking(move || source::run(files, &mut desk, &wake, &stop));
-        if let Err(e) = reading.await {
-            let seconds = started.elapsed().as_secs();
-            tracing::error!(source = %name, seconds, "reading the log has ended: {e}; report it");
-        }
-        for lane in lanes {
-            lane.close();
-        }
-    });
+    let name = files.source.clone();
+    let read = move || {
+        source::run(files, &mut desk, &wake, &stop);
+        Ok(())
+    };
+    group.spawn("log files", reading(name, lanes, read));
+}
+
+fn start_stdin(
+    stdin: Stdin,
+    mut desk: SourceDesk,
+    lanes: Vec<Arc<Lane>>,
+    wake: Arc<Wake>,
+    group: &Group,
+) {
+    let stop = group.signal();
+    let name = stdin.counts.source.clone();
+    let read = move || source::run_stdin(stdin, &mut desk, &wake, &stop);
+    group.spawn("log standard input", reading(name, lanes, read));
+}
+
+/// Runs a source to its end; then its lanes are closed, however it ended.
+async fn reading(
+    source: String,
+    lanes: Vec<Arc<Lane>>,
+    read: impl FnOnce() -> std::io::Result<()> + Send + 'static,
+) {
+    match tokio::task::spawn_blocking(read).await {
+        Ok(Ok(())) => {}
+        Ok(Err(e)) => tracing::error!(
+            %source, "cannot read standard input: {e}; restart the agent with a pipe that it can read"
+        ),
+        Err(e) => tracing::error!(%source, "reading the log has ended by a bug: {e}; report it"),
+    }
+    for lane in lanes {
+        lane.close();
+    }
 }

@@ -7,54 +7,30 @@ use std::time::{Duration, Instant};
 
 use super::checkpoint::Checkpoint;
 use super::lane::Lane;
-use crate::loki::{Attempt, Delivery, Loki, Outcome, Pace, Reason};
+use crate::loki::{Attempt, Delivery, Entries, Loki, Outcome, Pace, Reason};
 use crate::task::Stop;
 
 /// How often the same kind of refusal is logged with Loki's own words.
 const REFUSALS_EVERY: Duration = Duration::from_secs(3600);
 
+/// When each kind of refusal was last logged.
+pub(super) type Refusals = HashMap<Reason, Instant>;
+
 /// Sends what the lane holds until it is closed and empty, or the stop cuts.
 pub(super) async fn run(lane: Arc<Lane>, loki: Arc<Loki>, checkpoint: Arc<Checkpoint>, stop: Stop) {
     let mut pace = Pace::default();
-    let mut refusals: HashMap<Reason, Instant> = HashMap::new();
-    while let Some(batch) = lane.next(&stop).await {
+    let mut refusals = Refusals::default();
+    'batches: while let Some(batch) = lane.next(&stop).await {
         // What decides about the shape and the stream of these records is stored before anything of
         // them is sent; so is the acknowledgement of the batch before.
         checkpoint.change(|state| batch.decide(&lane.route, state));
         checkpoint.save().await;
-        let parts = [(&lane.text, &batch.entries), (&lane.late_text, &batch.late)];
-        for (labels, entries) in parts {
-            if entries.is_empty() {
-                continue;
-            }
-            let delivery =
-                Delivery { tenant: lane.tenant.as_deref(), labels: labels.as_str(), entries };
-            let told = |attempt: Attempt<'_>| {
-                lane.stand(
-                    attempt.outcome.as_str(),
-                    trouble(&loki.address(), lane.tenant.as_deref(), &attempt),
-                );
-                if let Outcome::Refused(found) = attempt.outcome {
-                    let now = Instant::now();
-                    for refusal in found {
-                        let last = refusals.get(&refusal.reason);
-                        if last.is_none_or(|last| now - *last >= REFUSALS_EVERY) {
-                            refusals.insert(refusal.reason, now);
-                            tracing::warn!(
-                                route = %lane.route,
-                                entries = refusal.entries,
-                                reason = refusal.reason.as_str(),
-                                "Loki refused entries for good, and they are not in it: {}",
-                                attempt.text
-                            );
-                        }
-                    }
-                }
-            };
-            if !Box::pin(loki.deliver(delivery, &mut pace, &stop, told)).await {
-                // Cut: what is not acknowledged is read again at the next start.
-                checkpoint.save().await;
-                return;
+        for (labels, entries) in [(&lane.text, &batch.entries), (&lane.late_text, &batch.late)] {
+            let sent =
+                deliver(&lane, &loki, labels, entries, &mut pace, &mut refusals, &stop).await;
+            if !sent {
+                // What is not acknowledged is read again at the next start.
+                break 'batches;
             }
         }
         checkpoint.change(|state| batch.acknowledge(&lane.route, &lane.text, state));
@@ -63,6 +39,39 @@ pub(super) async fn run(lane: Arc<Lane>, loki: Arc<Loki>, checkpoint: Arc<Checkp
         }
     }
     checkpoint.save().await;
+}
+
+/// Sends entries of one stream until they are settled; false where the stop cut.
+pub(super) async fn deliver(
+    lane: &Lane,
+    loki: &Loki,
+    labels: &str,
+    entries: &Entries,
+    pace: &mut Pace,
+    refusals: &mut Refusals,
+    stop: &Stop,
+) -> bool {
+    if entries.is_empty() {
+        return true;
+    }
+    let tenant = lane.tenant.as_deref();
+    let told = |attempt: Attempt<'_>| {
+        lane.stand(attempt.outcome.as_str(), trouble(&loki.address(), tenant, &attempt));
+        let Outcome::Refused(found) = attempt.outcome else { return };
+        let now = Instant::now();
+        for refusal in found {
+            let last = refusals.get(&refusal.reason);
+            if last.is_some_and(|last| now - *last < REFUSALS_EVERY) {
+                continue;
+            }
+            refusals.insert(refusal.reason, now);
+            tracing::warn!(
+                route = %lane.route, entries = refusal.entries, reason = refusal.reason.as_str(),
+                "Loki refused entries for good, they are not in it: {}", attempt.text
+            );
+        }
+    };
+    Box::pin(loki.deliver(Delivery { tenant, labels, entries }, pace, stop, told)).await
 }
 
 /// What keeps a batch from being stored, in one sentence with its remedy.

@@ -36,6 +36,10 @@ impl Stop {
         *self.0.borrow() >= Phase::Draining || self.0.has_changed().is_err()
     }
 
+    pub fn is_cut(&self) -> bool {
+        *self.0.borrow() >= Phase::Cut || self.0.has_changed().is_err()
+    }
+
     async fn reached(&self, phase: Phase) {
         // A dropped group stops its tasks as surely as a told stop.
         let _ = self.0.clone().wait_for(|now| *now >= phase).await;

@@ -128,3 +128,273 @@ fn a_restart_goes_on_where_it_was_whatever_happened_meanwhile() {
     assert_each_once(&stub.entries(""), 100);
     assert_eq!(stub.pushes().iter().map(|p| p.entries.len()).sum::<usize>(), 100, "sent once");
 }
+
+#[test]
+fn a_damaged_checkpoint_costs_a_repeat_that_nobody_sees() {
+    let stub = Stub::start();
+    let bed = Bed::new();
+    bed.append("pg.log", &numbered(0, 40));
+    let river = bed.river(&stub.url(), "");
+    stub.await_entries("", 40, SOON);
+    assert!(river.stop(DRAIN));
+    bed.append("pg.log", &numbered(40, 50));
+    // The newest generation is damaged: the one before it serves.
+    fs::write(bed.state().join("checkpoint.json"), [0; 4096]).unwrap();
+    let river = bed.river(&stub.url(), "");
+    stub.await_entries("", 50, SOON);
+    let damaged = "pgvigil_checkpoint_damaged_total";
+    assert_eq!(river.value(damaged, &[("used", "previous")]), Some(1.0));
+    assert!(river.stop(DRAIN));
+    // Both are: all is sent again, each entry as it was.
+    for name in ["checkpoint.json", "checkpoint.previous.json"] {
+        fs::write(bed.state().join(name), "{").unwrap();
+    }
+    let before = stub.pushes().len();
+    let river = bed.river(&stub.url(), "");
+    river.await_value("pgvigil_loki_entries_total", &[], |sent| sent >= 50.0);
+    assert_eq!(river.value(damaged, &[("used", "none")]), Some(1.0));
+    assert!(river.stop(DRAIN));
+    assert!(stub.pushes().len() > before);
+    assert_each_once(&stub.entries(""), 50);
+}
+
+#[test]
+fn a_second_agent_on_the_same_state_is_refused() {
+    let stub = Stub::start();
+    let bed = Bed::new();
+    let logs = format!(
+        "{{sources: [{{name: pg, files: [\"{}\"]}}], loki: {{url: \"{}\"}}}}",
+        bed.log("*.log").display(),
+        stub.url()
+    );
+    let first = bed.river_of(&logs);
+    let refusal = bed.try_river(&logs).err().unwrap();
+    assert!(refusal.contains("another agent") && refusal.contains("; stop it"), "{refusal}");
+    let shipper = std::sync::Arc::clone(&first.shipper);
+    assert!(first.stop(DRAIN));
+    // Stopped is stopped, also where somebody still looks at it.
+    assert!(bed.river_of(&logs).stop(DRAIN));
+    drop(shipper);
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_told_and_holds_up_nothing() {
+    let stub = Stub::start();
+    let bed = Bed::new();
+    // Nobody can open it, not even root.
+    std::os::unix::fs::symlink(bed.log("bad.log"), bed.log("bad.log")).unwrap();
+    bed.append("pg.log", &numbered(0, 10));
+    let river = bed.river(&stub.url(), "");
+    stub.await_entries("", 10, SOON);
+    river.await_value("pgvigil_log_unreadable_files", &[("server", "s1")], |count| count == 1.0);
+    let status = river.shipper.status();
+    let [problem] = &status.sources[0].problems[..] else { panic!("{status:?}") };
+    assert!(problem.contains("bad.log") && problem.contains("; let the agent's user"), "{problem}");
+    fs::remove_file(bed.log("bad.log")).unwrap();
+    bed.append("bad.log", &numbered(10, 20));
+    stub.await_entries("", 20, SOON);
+    river.await_value("pgvigil_log_unreadable_files", &[], |count| count == 0.0);
+    assert!(river.stop(DRAIN));
+}
+
+#[test]
+fn equal_records_of_one_moment_are_all_kept() {
+    let stub = Stub::start();
+    let bed = Bed::new();
+    let same = record(NOW, 7, "LOG", "the same");
+    bed.append("pg.log", &same.repeat(500));
+    // Lines without a time take their predecessor's; equal ones stay apart as well.
+    bed.append("pg.log", &"cp: cannot stat 'x'\n".repeat(500));
+    let river = bed.river(&stub.url(), "");
+    let entries = stub.await_entries("", 1000, SOON);
+    assert!(river.stop(DRAIN));
+    let times: std::collections::BTreeSet<i64> = entries.iter().map(|entry| entry.ns).collect();
+    assert_eq!((entries.len(), times.len()), (1000, 1000));
+    assert!(times.last().unwrap() - times.first().unwrap() == 999, "within a microsecond");
+}
+
+#[test]
+fn routes_share_a_file_and_a_stuck_one_holds_up_itself_alone() {
+    let stub = Stub::start();
+    let bed = Bed::new();
+    let routes = ", routes: [\
+         {name: admin, tenant: dba}, \
+         {name: developer, tenant: dev, redact: literals, databases: [shop], \
+          exclude_events: [authentication]}]";
+    // 6 MiB, far more than a lane holds; the developers' tenant is refused.
+    let filler = "x".repeat(900);
+    let text: String =
+        (0..6000).map(|n| record(NOW, 7, "LOG", &format!("record {n} {filler}"))).collect();
+    bed.append("pg.log", &text);
+    stub.reject_tenant("dev", 429);
+    let river = bed.river(&stub.url(), routes);
+    stub.await_entries("route=\"admin\"", 6000, SOON);
+    assert!(stub.entries("route=\"developer\"").is_empty());
+    river.await_value("pgvigil_log_file_bytes_behind", &[("route", "admin")], |v| v == 0.0);
+    let stuck = river.value("pgvigil_log_file_bytes_behind", &[("route", "developer")]);
+    assert!(stuck.is_some_and(|bytes| bytes > 5e6), "{stuck:?}");
+    let status = river.shipper.status();
+    let lane = status.lanes.iter().find(|lane| lane.route == "developer").unwrap();
+    assert!(lane.standing.problem.as_ref().is_some_and(|p| p.contains("tenant dev")), "{lane:?}");
+    stub.accept_tenants();
+    stub.await_entries("route=\"developer\"", 6000, Duration::from_secs(90));
+    let tenants: std::collections::BTreeSet<_> =
+        stub.pushes().into_iter().map(|p| (p.labels.contains("admin"), p.tenant)).collect();
+    let expected = [(false, Some("dev".to_owned())), (true, Some("dba".to_owned()))];
+    assert_eq!(tenants.into_iter().collect::<Vec<_>>(), expected);
+    assert!(river.stop(DRAIN));
+    // Each was counted once, though it was read twice.
+    assert_eq!(stub.entries("route=\"developer\"").len(), 6000);
+    assert_eq!(stub.most_in_flight(), 1);
+}
+
+#[test]
+fn late_records_go_to_the_backfill_stream_and_stay_there() {
+    let stub = Stub::start();
+    let bed = Bed::new();
+    let hours = |n: u64| Duration::from_secs(n * 3600);
+    bed.append("a.log", &record(NOW, 7, "LOG", "today"));
+    let river = bed.river(&stub.url(), "");
+    stub.await_entries("", 1, SOON);
+    // A file that turns up later, and is older.
+    let old: String = (0..5).map(|n| record(hours(5), 8, "LOG", &format!("old {n}"))).collect();
+    bed.append("b.log", &old);
+    stub.reset();
+    let late = stub.await_entries("backfill=\"true\"", 5, SOON);
+    assert!(late.iter().all(|entry| entry.line.starts_with("LOG:  old")));
+    river.await_value("pgvigil_log_late_records_total", &[], |count| count == 5.0);
+    // The answer was lost, so they are sent twice, and as the same.
+    river.await_value("pgvigil_log_file_bytes_behind", &[], |bytes| bytes == 0.0);
+    assert!(river.stop(DRAIN));
+    assert_eq!(stub.entries("").len(), 6);
+}
+
+fn cat(bed: &Bed, arguments: &[&str]) -> Vec<serde_json::Value> {
+    let state = bed.state().display().to_string();
+    let output = crate::support::agent::pgvigil(&["logs", "cat", "--format", "json"])
+        .args(["--state-directory", &state])
+        .args(arguments)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn local(bed: &Bed, more: &str) -> String {
+    format!("{{sources: [{{name: pg, files: [\"{}\"]}}]{more}}}", bed.log("*.log").display())
+}
+
+#[test]
+fn the_local_store_keeps_and_shows_each_record_once() {
+    let bed = Bed::new();
+    bed.append("pg.log", &numbered(0, 100));
+    bed.append("pg.log", &record(NOW, 9, "ERROR", "relation \"x\" does not exist"));
+    let routes = ", routes: [{name: admin}, {name: developer, redact: literals}]";
+    let river = bed.river_of(&local(&bed, routes));
+    river.await_done(101);
+    // Killed: the checkpoint may be older than the store, which knows better.
+    river.abandon();
+    bed.append("pg.log", &numbered(100, 200));
+    let river = bed.river_of(&local(&bed, routes));
+    river.await_done(100);
+    assert!(river.stop(DRAIN));
+    for route in ["admin", "developer"] {
+        let rows = cat(&bed, &["--route", route]);
+        let mut lines: Vec<_> = rows.iter().filter_map(|row| row["line"].as_str()).collect();
+        lines.sort_unstable();
+        let count = lines.len();
+        lines.dedup();
+        assert_eq!((count, lines.len()), (201, 201), "{route}");
+    }
+    let lines = |arguments: &[&str]| cat(&bed, arguments).len();
+    assert_eq!(lines(&["--severity", "error"]), 1);
+    assert_eq!(lines(&["--grep", "record 19"]), 11);
+    assert_eq!(lines(&["--database", "shop", "--since", "1h"]), 201);
+    assert_eq!(lines(&["--database", "other"]), 0);
+    assert_eq!(lines(&["--until", "1h"]), 0);
+    let mode = |route: &str| {
+        use std::os::unix::fs::PermissionsExt;
+        let segment = fs::read_dir(bed.state().join("store").join(route)).unwrap().next();
+        segment.unwrap().unwrap().metadata().unwrap().permissions().mode() & 0o777
+    };
+    assert_eq!((mode("admin"), mode("developer")), (0o600, 0o640));
+}
+
+#[test]
+fn the_local_store_stays_within_its_bytes() {
+    let bed = Bed::new();
+    let noise: Vec<String> = (0..20_000u64)
+        .map(|n| {
+            let hash = |salt: u64| (n + salt).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(29);
+            let text: String = (0..12).map(|salt| format!("{:016x}", hash(salt * 77))).collect();
+            record(NOW, 7, "LOG", &format!("record {n} {text}"))
+        })
+        .collect();
+    bed.append("pg.log", &noise.concat());
+    let river = bed.river_of(&local(&bed, ", store: {max_bytes: 1MiB}"));
+    river.await_done(20_000);
+    let dropped = river.value("pgvigil_log_store_dropped_entries_total", &[]).unwrap();
+    assert!(river.stop(DRAIN));
+    let shelf = bed.state().join("store/admin");
+    let bytes: u64 =
+        fs::read_dir(shelf).unwrap().map(|e| e.unwrap().metadata().unwrap().len()).sum();
+    let rows = cat(&bed, &[]);
+    assert!(bytes <= 1024 * 1024, "{bytes}");
+    assert_eq!(rows.len() as f64 + dropped, 20_000.0, "what is gone is counted");
+    assert!(rows.last().unwrap()["line"].as_str().unwrap().contains("record 19999 "));
+}
+
+/// A file system of one MiB at the river's state directory; none where that cannot be had.
+struct Small {
+    path: std::path::PathBuf,
+}
+
+impl Small {
+    fn mount(path: std::path::PathBuf) -> Option<Self> {
+        fs::create_dir_all(&path).unwrap();
+        let mut command = std::process::Command::new("mount");
+        command.args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"]).arg(&path);
+        if command.status().is_ok_and(|status| status.success()) {
+            return Some(Self { path });
+        }
+        println!("skipped: only root can mount a small file system");
+        None
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount").arg(&self.path).status();
+    }
+}
+
+#[test]
+fn a_full_disk_holds_the_reading_up_and_says_so() {
+    let bed = Bed::new();
+    let Some(_small) = Small::mount(bed.state()) else { return };
+    let ballast = bed.state().join("ballast");
+    fs::write(&ballast, vec![1; 900 * 1024]).unwrap();
+    // 3 MiB, which snappy makes so small that it fits once the ballast is gone.
+    let filler = "x".repeat(900);
+    let text: String =
+        (0..3000).map(|n| record(NOW, n, "LOG", &format!("record {n} {filler}"))).collect();
+    bed.append("pg.log", &text);
+    let river = bed.river_of(&local(&bed, ""));
+    let deadline = std::time::Instant::now() + SOON;
+    let problem = loop {
+        let standing = river.shipper.status().lanes[0].standing.clone();
+        if let Some(problem) = standing.problem {
+            break problem;
+        }
+        assert!(std::time::Instant::now() < deadline, "no problem is told: {standing:?}");
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    assert!(problem.contains("No space left") && problem.contains("; make room"), "{problem}");
+    fs::remove_file(&ballast).unwrap();
+    river.await_done(3000);
+    assert_eq!(river.shipper.status().lanes[0].standing.problem, None);
+    assert!(river.stop(DRAIN));
+    assert_eq!(cat(&bed, &[]).len(), 3000);
+    drop(_small);
+}

@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::Path;
+use std::time::SystemTime;
 
 use super::State;
 
@@ -88,6 +89,11 @@ pub(super) fn load(directory: &Path) -> io::Result<(State, Loaded)> {
         }
     }
     Ok((State::default(), if damaged { Loaded::Damaged } else { Loaded::Fresh }))
+}
+
+/// When the current generation was written.
+pub(super) fn saved_at(directory: &Path) -> Option<SystemTime> {
+    fs::metadata(directory.join(NAME)).and_then(|meta| meta.modified()).ok()
 }
 
 #[cfg(test)]

@@ -4,7 +4,8 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
 
 use prometheus::{IntCounter, IntCounterVec};
 use rustix::fs::{FlockOperation, flock};
@@ -27,7 +28,14 @@ pub enum OpenError {
     Directory { directory: PathBuf, source: io::Error },
 }
 
-/// The state, its file, and the lock on its directory.
+/// The right to use the state directory. It ends with the last clone: tasks that write hold one each,
+/// so that a successor can begin when they have ended, whoever still looks at the old state.
+#[derive(Clone, Debug)]
+pub(in crate::logs) struct Lock {
+    _file: Arc<File>,
+}
+
+/// The state and its file.
 pub(in crate::logs) struct Checkpoint {
     directory: PathBuf,
     state: Mutex<Versioned>,
@@ -36,7 +44,7 @@ pub(in crate::logs) struct Checkpoint {
     problem: Mutex<Option<String>>,
     saves: IntCounter,
     errors: IntCounter,
-    _lock: File,
+    saved_at: Option<SystemTime>,
 }
 
 struct Versioned {
@@ -52,7 +60,7 @@ impl Checkpoint {
     pub(in crate::logs) fn open(
         directory: &Path,
         telemetry: &Telemetry,
-    ) -> Result<Self, OpenError> {
+    ) -> Result<(Self, Lock), OpenError> {
         let fail = |source| OpenError::Directory { directory: directory.to_owned(), source };
         fs::DirBuilder::new().recursive(true).mode(0o750).create(directory).map_err(fail)?;
         let lock = File::options()
@@ -69,6 +77,10 @@ impl Checkpoint {
             Err(e) => return Err(fail(e.into())),
         }
         let (state, loaded) = file::load(directory).map_err(fail)?;
+        let saved_at = match loaded {
+            Loaded::Current => file::saved_at(directory),
+            Loaded::Fresh | Loaded::Previous | Loaded::Damaged => None,
+        };
         let loads: IntCounterVec = telemetry.counters(
             "pgvigil_checkpoint_damaged_total",
             "Checkpoints found damaged at the start, by what was used instead.",
@@ -96,7 +108,7 @@ impl Checkpoint {
                 );
             }
         }
-        Ok(Self {
+        let checkpoint = Self {
             directory: directory.to_owned(),
             state: Mutex::new(Versioned { state, version: 1 }),
             saved: tokio::sync::Mutex::new(0),
@@ -106,8 +118,14 @@ impl Checkpoint {
                 "pgvigil_checkpoint_errors_total",
                 "Checkpoints that could not be written.",
             ),
-            _lock: lock,
-        })
+            saved_at,
+        };
+        Ok((checkpoint, Lock { _file: Arc::new(lock) }))
+    }
+
+    /// When the state that was loaded had been saved; none where that is not known.
+    pub(in crate::logs) fn saved_at(&self) -> Option<SystemTime> {
+        self.saved_at
     }
 
     /// Looks at the state.
@@ -183,20 +201,20 @@ mod tests {
     async fn one_agent_at_a_time() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("new").join("state");
-        let first = Checkpoint::open(&path, &Telemetry::new()).unwrap();
+        let (first, lock) = Checkpoint::open(&path, &Telemetry::new()).unwrap();
         let second = Checkpoint::open(&path, &Telemetry::new()).err().unwrap();
         assert!(matches!(second, OpenError::Locked(_)), "{second}");
         first.change(|state| state.known_sources.push("s".into()));
         assert!(first.save().await);
-        drop(first);
-        let again = Checkpoint::open(&path, &Telemetry::new()).unwrap();
+        drop(lock);
+        let (again, _lock) = Checkpoint::open(&path, &Telemetry::new()).unwrap();
         assert_eq!(again.read(|state| state.known_sources.clone()), ["s"]);
     }
 
     #[tokio::test]
     async fn a_checkpoint_that_cannot_be_written_is_said_and_mended() {
         let directory = tempfile::tempdir().unwrap();
-        let checkpoint = Checkpoint::open(directory.path(), &Telemetry::new()).unwrap();
+        let (checkpoint, _lock) = Checkpoint::open(directory.path(), &Telemetry::new()).unwrap();
         // A directory where the new file should be: nobody can write it, not even root.
         let blocker = directory.path().join("checkpoint.new.json");
         fs::create_dir(&blocker).unwrap();

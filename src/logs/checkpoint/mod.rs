@@ -6,6 +6,6 @@ mod keeper;
 mod state;
 
 use file::Loaded;
-pub(super) use keeper::Checkpoint;
 pub use keeper::OpenError;
+pub(super) use keeper::{Checkpoint, Lock};
 pub(super) use state::{Cut, FileId, FileState, Mark, ReadingText, RouteState, State};

@@ -9,6 +9,7 @@ use crate::logs::assemble::Break;
 use crate::logs::format::Reading;
 use crate::logs::source::{Head, Tail};
 use crate::logs::stamp::Stamps;
+use crate::logs::store::Place;
 
 /// A file, or one content of it: a truncated file is another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -28,7 +29,7 @@ pub(in crate::logs) struct State {
     pub(in crate::logs) streams: BTreeMap<String, i64>,
     /// For each spool (of standard input) what Loki has acknowledged.
     #[serde(default)]
-    pub(in crate::logs) spools: BTreeMap<String, SpoolPosition>,
+    pub(in crate::logs) spools: BTreeMap<String, Place>,
 }
 
 /// One file of a source.
@@ -121,13 +122,6 @@ pub(in crate::logs) struct Mark {
     pub(in crate::logs) stamps: Stamps,
     /// The bytes before the offset.
     pub(in crate::logs) tail: Tail,
-}
-
-/// A place in a spool.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(in crate::logs) struct SpoolPosition {
-    pub(in crate::logs) segment: u64,
-    pub(in crate::logs) offset: u64,
 }
 
 impl State {

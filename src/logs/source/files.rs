@@ -28,6 +28,8 @@ const RESCAN: Duration = Duration::from_secs(1);
 const POLL: Duration = Duration::from_millis(200);
 /// As much of a file as a prefix is guessed from.
 const SAMPLE: usize = 64 * 1024;
+/// How long a name that leads nowhere is watched for what is put beside it.
+const REMEMBER: Duration = Duration::from_secs(600);
 /// How often the checkpoint is freed of files that are done and gone.
 const TIDY: Duration = Duration::from_secs(60);
 /// A file that cannot be found is given up after so long: its directory may not be mounted yet.
@@ -73,12 +75,21 @@ pub(in crate::logs) fn run(files: Files, desk: &mut dyn Desk, wake: &Wake, stop:
     }
 }
 
+/// What a name led to.
+struct Named {
+    key: (u64, u64),
+    /// When that file had been written to, as the name was last seen: what a rotation puts beside it
+    /// is newer.
+    modified: i64,
+    seen: Instant,
+}
+
 struct Work {
     files: Files,
     /// In the order in which they are to be read: oldest first.
     tracked: Vec<Tracked>,
-    /// For each path of a pattern the file that was there at the last look.
-    names: BTreeMap<PathBuf, (u64, u64)>,
+    /// For each path of a pattern the file that was there when it was last seen.
+    names: BTreeMap<PathBuf, Named>,
     /// Files found to be copies of others.
     copies: BTreeMap<(u64, u64), FileId>,
     /// What cannot be read, and the sentence about it.
@@ -260,16 +271,8 @@ impl Work {
         if first {
             self.resume(now);
         }
-        let rotated = self.rename(&found);
-        for path in rotated {
-            // The newest time seen of any file that had this name.
-            let since = self.files.checkpoint.read(|state| {
-                let name = path.to_string_lossy();
-                state.files.values().filter(|f| f.path == name).map(|f| f.modified).max()
-            });
-            if let Some(since) = since {
-                self.meet_siblings(&path, since, now);
-            }
+        for (path, since) in self.rename(&found) {
+            self.meet_siblings(&path, since, now);
         }
         let known =
             self.files.checkpoint.read(|state| state.known_sources.contains(&self.files.source));
@@ -291,7 +294,12 @@ impl Work {
             }
             still
         });
-        self.names = found.iter().map(|seen| (seen.path.clone(), seen.key())).collect();
+        // A name that leads nowhere may come back after several rotations.
+        self.names.retain(|_, named| now - named.seen < REMEMBER);
+        for seen in found {
+            let named = Named { key: seen.key(), modified: seen.modified, seen: now };
+            self.names.insert(seen.path, named);
+        }
         if self.tidied.is_none_or(|last| now - last >= TIDY) {
             self.forget();
             self.tidied = Some(now);
@@ -356,8 +364,9 @@ impl Work {
         }
     }
 
-    /// Which files have lost their name to another one, or to none; returns those names.
-    fn rename(&mut self, found: &[Seen]) -> Vec<PathBuf> {
+    /// Which files have lost their name to another one, or to none; returns those names, and since
+    /// when something may lie beside them.
+    fn rename(&mut self, found: &[Seen]) -> Vec<(PathBuf, i64)> {
         let by_key: BTreeMap<(u64, u64), &Seen> =
             found.iter().map(|seen| (seen.key(), seen)).collect();
         let taken: BTreeSet<&Path> = found.iter().map(|seen| seen.path.as_path()).collect();
@@ -376,9 +385,9 @@ impl Work {
                 }
             }
         }
-        let changed = |(path, key): (&PathBuf, &(u64, u64))| {
+        let changed = |(path, named): (&PathBuf, &Named)| {
             let now = found.iter().find(|seen| seen.path == *path).map(Seen::key);
-            (now != Some(*key)).then(|| path.clone())
+            (now != Some(named.key)).then(|| (path.clone(), named.modified))
         };
         self.names.iter().filter_map(changed).collect()
     }

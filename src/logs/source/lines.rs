@@ -128,6 +128,19 @@ impl Lines {
         Ok(Some(got - known))
     }
 
+    /// Takes in what comes next in a stream that cannot be read twice; returns how much came.
+    pub(super) fn extend<E>(
+        &mut self,
+        read: impl FnOnce(&mut [u8]) -> Result<usize, E>,
+    ) -> Result<usize, E> {
+        self.make_room();
+        let old = self.bytes.len();
+        self.bytes.resize(old + CHUNK, 0);
+        let got = read(&mut self.bytes[old..]);
+        self.bytes.truncate(old + got.as_ref().map_or(0, |got| *got));
+        got
+    }
+
     /// Where contiguous bytes up to the end begin.
     fn floor(&self) -> usize {
         if self.skipped > 0 { self.start + LONGEST_LINE } else { 0 }

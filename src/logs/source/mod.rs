@@ -7,9 +7,11 @@ mod lines;
 mod reader;
 mod reading;
 mod scan;
+mod stdin;
 mod track;
 
 pub(super) use files::{Files, run};
 pub(super) use identity::{Head, Tail};
 pub(super) use reader::{Desk, Taken};
 pub(super) use reading::Readings;
+pub(super) use stdin::{Stdin, run as run_stdin};

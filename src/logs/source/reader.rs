@@ -94,6 +94,8 @@ pub(super) struct FileReader {
     /// Where a route stands that has everything before the pending record.
     before_pending: Mark,
     pub(super) full_since: Option<Instant>,
+    /// All that the file held at the last look is read.
+    pub(super) at_end: bool,
     counted: Counts,
 }
 
@@ -135,8 +137,36 @@ impl FileReader {
             pending: None,
             before_pending: mark,
             full_since: None,
+            at_end: false,
             counted: Counts::default(),
         })
+    }
+
+    /// A reading of a stream that has no past and cannot be read twice.
+    pub(super) fn of_stream(id: FileId, met: i64, routes: RouteSet) -> Self {
+        let mark = Mark { stamps: Stamps::new(met), ..Mark::default() };
+        Self {
+            file: id,
+            routes,
+            lines: Lines::new(0, &[]),
+            assembler: Assembler::new(Reading::default()),
+            switches: Vec::new(),
+            stamps: mark.stamps,
+            mark,
+            pending: None,
+            before_pending: mark,
+            full_since: None,
+            at_end: false,
+            counted: Counts::default(),
+        }
+    }
+
+    /// Takes in what comes next in a stream; returns how much came. All lines before must be out.
+    pub(super) fn feed(
+        &mut self,
+        read: impl FnOnce(&mut [u8]) -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        self.lines.extend(read)
     }
 
     /// The start of the next line.

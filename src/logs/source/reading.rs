@@ -60,14 +60,22 @@ impl Readings {
         if self.session.is_some() && now < self.patience_until {
             return None;
         }
-        if self.configured.line_prefix.is_some() {
-            return Some(self.configured.clone());
+        Some(self.now(&sample()))
+    }
+
+    /// The same, without waiting for a session.
+    pub(in crate::logs) fn now(&mut self, sample: &[u8]) -> ReadingText {
+        if let Some(told) = self.told() {
+            return told;
         }
-        let guess = self.guess(&sample());
-        Some(ReadingText {
+        if self.configured.line_prefix.is_some() {
+            return self.configured.clone();
+        }
+        let guess = self.guess(sample);
+        ReadingText {
             line_prefix: guess.or_else(|| self.guessed.clone()),
             ..self.configured.clone()
-        })
+        }
     }
 
     /// For a file whose prefix is unknown so far, when more of it has come.
@@ -101,7 +109,7 @@ mod tests {
         assert_eq!(readings.first(now, || unreachable!()), None, "waits for the session");
         let late = now + PATIENCE + Duration::from_secs(1);
         let prefix = |reading: Option<ReadingText>| reading.unwrap().line_prefix.unwrap();
-        assert_eq!(prefix(readings.first(late, || unreachable!())), "%t ");
+        assert_eq!(prefix(readings.first(late, Vec::new)), "%t ");
         let settings = LogSettings { line_prefix: "%m [%p] %u ".into(), ..LogSettings::default() };
         tell.send_replace(Some(settings));
         assert_eq!(prefix(readings.first(now, || unreachable!())), "%m [%p] %u ");

@@ -59,7 +59,6 @@ pub(super) struct Tracked {
     pub(super) gone: bool,
     finishing: bool,
     last_growth: Instant,
-    at_end: bool,
 }
 
 impl Tracked {
@@ -85,7 +84,6 @@ impl Tracked {
             gone: false,
             finishing: false,
             last_growth: now,
-            at_end: false,
         };
         tracked.open(file, marks)?;
         Ok(tracked)
@@ -110,7 +108,6 @@ impl Tracked {
             .collect::<io::Result<_>>()?;
         self.counted_to = self.readers.iter().map(FileReader::offset).min().unwrap_or(0);
         self.file = Some(file);
-        self.at_end = false;
         Ok(())
     }
 
@@ -153,7 +150,7 @@ impl Tracked {
             let modified = scan::modified(&meta);
             if meta.len() != self.seen.size || modified != self.seen.modified {
                 self.last_growth = now;
-                self.at_end = false;
+                self.readers.iter_mut().for_each(|reader| reader.at_end = false);
             }
             self.seen.size = meta.len();
             self.seen.modified = modified;
@@ -161,7 +158,9 @@ impl Tracked {
         let mut busy = false;
         let mut full = false;
         for at in 0..self.readers.len() {
-            match self.read(at, desk, counts, now)? {
+            let step = self.read(at, desk, counts, now)?;
+            self.readers[at].at_end = step == Step::End;
+            match step {
                 Step::Busy => busy = true,
                 Step::Full => full = true,
                 Step::Changed => {
@@ -174,31 +173,37 @@ impl Tracked {
         }
         self.split(now)?;
         self.merge();
-        if busy {
-            return Ok(Look::Busy);
-        }
-        if full {
-            return Ok(Look::Full);
-        }
-        self.caught_up = true;
-        self.at_end = true;
-        let mut decided = false;
+        self.caught_up |= self.readers.iter().any(|reader| reader.at_end);
+        busy |= self.idle(now, keep);
+        Ok(if busy {
+            Look::Busy
+        } else if full {
+            Look::Full
+        } else {
+            self.rest(now)
+        })
+    }
+
+    /// Where all that the file holds is read, records that got no line for a while are whole.
+    fn idle(&mut self, now: Instant, keep: &mut dyn FnMut(Cut)) -> bool {
+        let mut any = false;
         for at in 0..self.readers.len() {
-            if let Some(cut) = self.readers[at].idle(now) {
-                for (other, reader) in self.readers.iter_mut().enumerate() {
-                    if other != at {
-                        reader.replay(&cut);
-                    }
+            let Some(cut) = Some(&mut self.readers[at])
+                .filter(|reader| reader.at_end)
+                .and_then(|reader| reader.idle(now))
+            else {
+                continue;
+            };
+            for (other, reader) in self.readers.iter_mut().enumerate() {
+                if other != at {
+                    reader.replay(&cut);
                 }
-                keep(cut.clone());
-                self.cuts.push(cut);
-                decided = true;
             }
+            keep(cut.clone());
+            self.cuts.push(cut);
+            any = true;
         }
-        if decided {
-            return Ok(Look::Busy);
-        }
-        Ok(self.rest(now))
+        any
     }
 
     fn read(
@@ -214,7 +219,7 @@ impl Tracked {
         for _ in 0..PIECES {
             let reader = &mut self.readers[at];
             let from = reader.end();
-            let quiet = self.at_end && reader.stuck().is_empty();
+            let quiet = reader.at_end;
             step = reader.step(file.filter(|_| !quiet), desk, &mut self.counted_to, now)?;
             counts.read_bytes.add(reader.end().saturating_sub(from));
             let lines = reader.take_counts();
@@ -274,8 +279,8 @@ impl Tracked {
         self.file = Some(file);
         self.linked = false;
         self.succeeded = true;
-        self.at_end = false;
         self.last_growth = now;
+        self.readers.iter_mut().for_each(|reader| reader.at_end = false);
     }
 
     /// Its content is gone from the disk.

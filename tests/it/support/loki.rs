@@ -71,7 +71,7 @@ impl Loki {
         format!("http://{}", self.address)
     }
 
-    /// Every entry that a log query finds, whatever its time, oldest first.
+    /// Every entry of the last two days that a log query finds, oldest first.
     pub fn entries(&self, query: &str) -> Vec<Entry> {
         let mut found: Vec<Entry> = Vec::new();
         let mut start = 0;
@@ -92,10 +92,10 @@ impl Loki {
     }
 
     fn page(&self, query: &str, start: i64) -> Vec<Entry> {
-        // As far back as a test may go, and a year ahead.
+        // Loki asks hour by hour, so years would take minutes.
         let now = std::time::UNIX_EPOCH.elapsed().expect("a clock").as_nanos() as i64;
         let day = 86_400_000_000_000;
-        let start = start.max(now - 3 * 365 * day);
+        let start = start.max(now - 2 * day);
         let path = format!(
             "/loki/api/v1/query_range?query={}&start={start}&end={}&limit={PAGE}&direction=forward",
             escape(query),
@@ -176,6 +176,8 @@ struct Shared {
     stored: BTreeMap<String, Vec<Entry>>,
     in_flight: BTreeMap<String, usize>,
     most_in_flight: usize,
+    /// A tenant whose every push is refused, and the status that it gets.
+    refused_tenant: Option<(String, u16)>,
     closed: bool,
 }
 
@@ -258,6 +260,15 @@ impl Stub {
             _ => "no",
         };
         self.answer(status, body)
+    }
+
+    /// Every push of one tenant is refused, the others are served.
+    pub fn reject_tenant(&self, tenant: &str, status: u16) {
+        self.lock().refused_tenant = Some((tenant.to_owned(), status));
+    }
+
+    pub fn accept_tenants(&self) {
+        self.lock().refused_tenant = None;
     }
 
     pub fn masked(&self) -> Told<'_> {
@@ -361,7 +372,13 @@ impl Stub {
                 size: plain.len(),
             });
             let all = entries.len();
-            match shared.next_fault() {
+            let refused = shared.refused_tenant.clone();
+            let refused = refused.filter(|(name, _)| headers.get("x-scope-orgid") == Some(name));
+            let fault = match refused {
+                Some((_, status)) => Some(Fault::Answer { status, body: "no".to_owned() }),
+                None => shared.next_fault(),
+            };
+            match fault {
                 None => (0, Duration::ZERO, Some((204, String::new()))),
                 Some(Fault::Slow(by)) => (0, by, Some((204, String::new()))),
                 Some(Fault::Reset) => (0, Duration::ZERO, None),

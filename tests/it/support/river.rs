@@ -88,10 +88,11 @@ impl Bed {
 
 /// A running river.
 pub struct River {
-    runtime: Runtime,
+    // Dropped first, so that a failed test ends: its tasks stop with their group.
     group: Group,
     pub shipper: Arc<Shipper>,
     telemetry: Telemetry,
+    runtime: Runtime,
 }
 
 impl River {
@@ -103,6 +104,15 @@ impl River {
         drop(group);
         runtime.shutdown_timeout(Duration::from_secs(5));
         ended
+    }
+
+    /// As a SIGKILL would: nothing is finished.
+    pub fn abandon(self) {
+        let Self { runtime, group, shipper, .. } = self;
+        drop(shipper);
+        runtime.block_on(group.stop(Duration::ZERO, Duration::ZERO));
+        drop(group);
+        runtime.shutdown_timeout(Duration::from_secs(5));
     }
 
     /// The value of a series, summed over those whose labels hold all of `labels`.
@@ -118,6 +128,12 @@ impl River {
             }
         }
         found
+    }
+
+    /// Waits until so many records were read, and all of them are acknowledged.
+    pub fn await_done(&self, records: usize) {
+        self.await_value("pg_log_records_total", &[], |count| count >= records as f64);
+        self.await_value("pgvigil_log_file_bytes_behind", &[], |bytes| bytes == 0.0);
     }
 
     pub fn await_value(&self, name: &str, labels: &[(&str, &str)], wanted: impl Fn(f64) -> bool) {

@@ -1,0 +1,210 @@
+//! Pushing: every kind of answer, outages, and what a real Loki makes of it all.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::support::agent::Agent;
+use crate::support::loki::{Loki, Stub};
+use crate::support::river::{Bed, append, record};
+use tempfile::TempDir;
+
+const SOON: Duration = Duration::from_secs(30);
+const DRAIN: Duration = Duration::from_secs(10);
+const NOW: Duration = Duration::ZERO;
+
+fn numbered(from: usize, to: usize) -> String {
+    (from..to).map(|n| record(NOW, 7, "LOG", &format!("record {n}"))).collect()
+}
+
+#[test]
+fn what_is_refused_for_a_while_arrives() {
+    let stub = Stub::start();
+    stub.reject(500).times(2);
+    stub.reject(429).times(1);
+    stub.reset();
+    stub.slow(Duration::from_millis(300));
+    let bed = Bed::new();
+    bed.append("pg.log", &numbered(0, 100));
+    let river = bed.river(&stub.url(), "");
+    stub.await_entries("", 100, SOON);
+    river.await_value("pgvigil_loki_entries_total", &[], |sent| sent == 100.0);
+    let requests = |outcome| river.value("pgvigil_loki_requests_total", &[("outcome", outcome)]);
+    assert_eq!(requests("unavailable"), Some(2.0));
+    assert_eq!(requests("rate_limited"), Some(1.0));
+    assert_eq!(requests("no_answer"), Some(1.0));
+    assert_eq!(stub.entries("").len(), 100, "what was repeated is the same to the byte");
+    assert_eq!(stub.most_in_flight(), 1);
+    assert!(river.stop(DRAIN));
+}
+
+#[test]
+fn what_is_refused_for_good_is_counted_and_not_repeated() {
+    let stub = Stub::start();
+    stub.partial(3);
+    let bed = Bed::new();
+    bed.append("pg.log", &numbered(0, 10));
+    let river = bed.river(&stub.url(), "");
+    stub.await_entries("", 7, SOON);
+    let refused = [("reason", "too_far_behind")];
+    river.await_value("pgvigil_loki_refused_entries_total", &refused, |count| count == 3.0);
+    river.await_value("pgvigil_log_file_bytes_behind", &[], |bytes| bytes == 0.0);
+    assert_eq!(stub.pushes().len(), 1);
+    assert!(river.stop(DRAIN));
+}
+
+#[test]
+fn what_is_too_large_is_halved() {
+    let stub = Stub::start();
+    stub.reject(413).times(3);
+    let bed = Bed::new();
+    bed.append("pg.log", &numbered(0, 64));
+    let river = bed.river(&stub.url(), "");
+    stub.await_entries("", 64, SOON);
+    let sizes: Vec<usize> = stub.pushes().iter().map(|push| push.entries.len()).collect();
+    assert_eq!(sizes[..4], [64, 32, 16, 8]);
+    assert!(river.stop(DRAIN));
+}
+
+#[test]
+fn wrong_credentials_lose_nothing_and_are_read_again() {
+    let stub = Stub::start();
+    stub.reject(401).times(1);
+    let bed = Bed::new();
+    let token = bed.log("token");
+    std::fs::write(&token, "old\n").unwrap();
+    bed.append("pg.log", &numbered(0, 10));
+    let river = bed.river_of(&format!(
+        "{{sources: [{{name: pg, files: [\"{}\"]}}], loki: {{url: \"{}\", bearer_token_file: {}}}}}",
+        bed.log("*.log").display(),
+        stub.url(),
+        token.display()
+    ));
+    let wrong = [("outcome", "misconfigured")];
+    river.await_value("pgvigil_loki_requests_total", &wrong, |count| count == 1.0);
+    let problem = river.shipper.status().lanes[0].standing.problem.clone().unwrap();
+    assert!(problem.contains("401") && problem.contains("; check"), "{problem}");
+    assert!(!problem.contains("old"), "{problem}");
+    std::fs::write(&token, "new\n").unwrap();
+    stub.await_entries("", 10, SOON);
+    let pushes = stub.pushes();
+    assert_eq!(pushes.first().unwrap().authorization.as_deref(), Some("Bearer old"));
+    assert_eq!(pushes.last().unwrap().authorization.as_deref(), Some("Bearer new"));
+    assert!(river.stop(DRAIN));
+}
+
+#[test]
+fn an_outage_ends_in_a_catch_up() {
+    // A port that nobody listens on, for now.
+    let address = ([127, 0, 0, 1], crate::support::process::free_port()).into();
+    let bed = Bed::new();
+    let filler = "x".repeat(500);
+    let text = |from: usize, to: usize| -> String {
+        let line = |n| record(NOW, 7, "LOG", &format!("record {n} {filler}"));
+        (from..to).map(line).collect()
+    };
+    bed.append("pg.log", &text(0, 5000));
+    let river = bed.river(&format!("http://{address}"), "");
+    river.await_value("pgvigil_log_file_bytes_behind", &[], |bytes| bytes > 2e6);
+    river.await_value("pgvigil_log_oldest_unsent_seconds", &[], |seconds| seconds > 0.5);
+    // It goes on being written, rotated too, while nothing is taken.
+    for n in 1..5 {
+        std::fs::rename(bed.log("pg.log"), bed.log(&format!("pg.log.{n}"))).unwrap();
+        bed.append("pg.log", &text(n * 5000, (n + 1) * 5000));
+        std::thread::sleep(Duration::from_millis(300));
+    }
+    let stub = Stub::start_at(address);
+    stub.await_entries("", 25_000, Duration::from_secs(60));
+    river.await_value("pgvigil_log_file_bytes_behind", &[], |bytes| bytes == 0.0);
+    assert!(river.stop(DRAIN));
+    assert_eq!(stub.entries("").len(), 25_000);
+    assert!(stub.pushes().iter().all(|push| push.size < 1_100_000), "batches stay small");
+}
+
+#[test]
+fn a_real_loki_shows_a_deadlock_as_one_entry() {
+    let Some(loki) = Loki::start() else { return };
+    let bed = Bed::new();
+    let error = record(NOW, 41, "ERROR", "deadlock detected");
+    let prefix = error.split("ERROR:").next().unwrap();
+    bed.append(
+        "pg.log",
+        &format!(
+            "{error}{prefix}DETAIL:  Process 41 waits for ShareLock on transaction 7; blocked by \
+             process 42.\n\tProcess 42 waits for ShareLock on transaction 8; blocked by process \
+             41.\n{prefix}HINT:  See server log for query details.\n{prefix}STATEMENT:  UPDATE \
+             t\n\tSET x = 1\n",
+        ),
+    );
+    let river = bed.river(&loki.url(), "");
+    let query = "{service_name=\"postgresql\", server=\"s1\"} | event=\"deadlock\"";
+    let deadline = Instant::now() + SOON;
+    let found = loop {
+        let found = loki.entries(query);
+        if !found.is_empty() {
+            break found;
+        }
+        assert!(Instant::now() < deadline, "{:?}", river.shipper.status());
+        std::thread::sleep(Duration::from_millis(100));
+    };
+    assert!(river.stop(DRAIN));
+    let [entry] = &found[..] else { panic!("{found:?}") };
+    let lines: Vec<&str> = entry.line.lines().collect();
+    assert_eq!(lines[0], "ERROR:  deadlock detected");
+    assert!(lines[1].starts_with("DETAIL:  Process 41") && lines[2].starts_with("Process 42"));
+    assert_eq!(&lines[4..], ["STATEMENT:  UPDATE t", "SET x = 1"]);
+    assert_eq!(entry.metadata.get("level").map(String::as_str), Some("error"));
+}
+
+#[test]
+fn three_kills_lose_nothing_and_repeat_nothing() {
+    const RECORDS: usize = 20_000;
+    const ROTATE_EVERY: usize = 1500;
+    let Some(mut loki) = Loki::start() else { return };
+    let directory = Arc::new(TempDir::new().unwrap());
+    let log = directory.path().join("pg.log");
+    let configuration = format!(
+        "logs:\n  sources: [{{name: pg, files: [\"{}\"], server: s1}}]\n  loki: {{url: \"{}\"}}\n",
+        log.display(),
+        loki.url()
+    );
+    append(&log, "");
+    let mut agent = Agent::start_in(Arc::clone(&directory), &configuration, &[]);
+    // One record at a time, as a server writes them; two files are kept, as a rotation does.
+    for n in 0..RECORDS {
+        append(&log, &record(NOW, 7, "LOG", &format!("record {n}")));
+        if n % ROTATE_EVERY == ROTATE_EVERY - 1 {
+            let name = |n: usize| directory.path().join(format!("pg.log.{n}"));
+            let _ = std::fs::rename(name(1), name(2));
+            std::fs::rename(&log, name(1)).unwrap();
+        }
+        if n % 100 == 0 {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        if [4_900, 9_800, 14_700].contains(&n) {
+            agent.kill();
+            agent = Agent::start_in(Arc::clone(&directory), &configuration, &[]);
+        }
+        if n == 12_000 {
+            loki.kill();
+        }
+        if n == 13_000 {
+            loki.resume();
+        }
+    }
+    let query = "{service_name=\"postgresql\"}";
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while loki.count(query, 1) < RECORDS as u64 {
+        assert!(Instant::now() < deadline, "{} arrived\n{}", loki.count(query, 1), agent.log());
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    assert_eq!(agent.stop(), 0);
+    let mut times = vec![0; RECORDS];
+    for entry in loki.entries(query) {
+        let number = entry.line.strip_prefix("LOG:  record ").unwrap();
+        times[number.parse::<usize>().unwrap()] += 1;
+    }
+    let missing: Vec<usize> = (0..RECORDS).filter(|n| times[*n] == 0).collect();
+    let twice: Vec<usize> = (0..RECORDS).filter(|n| times[*n] > 1).collect();
+    assert!(missing.is_empty() && twice.is_empty(), "missing {missing:?}\ntwice {twice:?}");
+    assert_eq!(loki.count(query, 1), RECORDS as u64);
+}
