@@ -84,7 +84,7 @@ fn an_unreadable_log_costs_only_itself() {
     ));
     agent.await_metrics(Duration::from_secs(20), |page| {
         sample(page, "pg_up", &[]) == Some(1.0)
-            && sample(page, "pg_log_records_total", &[]).is_some_and(|n| n > 0.0)
+            && sample(page, "pg_log_records_total", &[("severity", "LOG")]).is_some_and(|n| n > 0.0)
     });
     let log = agent.log();
     assert_eq!(log.lines().filter(|line| line.contains("locked.log")).count(), 1, "{log}");
@@ -159,7 +159,8 @@ fn the_environment_and_flags_alone_make_an_agent() {
         let agent = Agent::spawn(command, directory);
         agent.await_metrics(Duration::from_secs(20), |page| {
             sample(page, "pg_up", &[]) == Some(1.0)
-                && sample(page, "pg_log_records_total", &[]).is_some_and(|n| n > 0.0)
+                && sample(page, "pg_log_records_total", &[("severity", "LOG")])
+                    .is_some_and(|n| n > 0.0)
         });
         assert_eq!(agent.stop(), 0);
     }
