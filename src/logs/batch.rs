@@ -46,6 +46,10 @@ pub(super) struct Batch {
     pub(super) since: Option<Instant>,
     /// Holds an error: people wait for it.
     pub(super) urgent: bool,
+    /// The newest time in it that Loki takes.
+    pub(super) newest: Option<i64>,
+    /// Records left out, for Loki is known to refuse them.
+    pub(super) too_old: u64,
 }
 
 impl Batch {
@@ -94,7 +98,7 @@ impl Batch {
         for progress in &self.progress {
             state.acknowledge(progress.file, route, progress.mark);
         }
-        if let Some((_, newest)) = self.entries.span() {
+        if let Some(newest) = self.newest {
             let known = state.streams.entry(stream.to_owned()).or_insert(newest);
             *known = newest.max(*known);
         }

@@ -2,7 +2,7 @@
 //! a full lane stops the reading of whoever feeds it, and of nobody else.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::Notify;
 
@@ -23,6 +23,12 @@ const LINGER_URGENT: Duration = Duration::from_millis(100);
 /// `max_chunk_age`); five minutes are kept for what is in flight.
 const LATE: i64 = 55 * 60 * 1_000_000_000;
 
+/// Loki takes entries that are so much ahead of its clock (`creation_grace_period`).
+const AHEAD: i64 = 10 * 60 * 1_000_000_000;
+
+/// A limit that Loki named may be changed there: it is asked again, by one batch an hour.
+const BELIEVED: Duration = Duration::from_secs(3600);
+
 /// How a lane stands, for the status page.
 #[derive(Clone, Debug, Default)]
 pub struct Standing {
@@ -31,7 +37,17 @@ pub struct Standing {
     pub outcome: Option<&'static str>,
     /// What keeps entries from being stored, in one sentence.
     pub problem: Option<String>,
-    pub last_stored: Option<std::time::SystemTime>,
+    pub last_stored: Option<SystemTime>,
+}
+
+/// Where a lane ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum LaneKind {
+    Loki,
+    /// On disk, where it waits for Loki.
+    Spool,
+    /// In the local store.
+    Local,
 }
 
 /// See the module.
@@ -42,12 +58,13 @@ pub(super) struct Lane {
     /// The stream's name in the checkpoint.
     pub(super) text: String,
     pub(super) late_text: String,
-    /// Late records have a stream of their own (Loki), or have not (the local store).
-    splits_late: bool,
+    kind: LaneKind,
     queue: Mutex<Queue>,
     filled: Notify,
     feeders: Vec<Arc<Wake>>,
     standing: Mutex<Standing>,
+    /// How old a record may be for Loki, and when it last said so.
+    max_age: Mutex<Option<(i64, Instant)>>,
 }
 
 #[derive(Default)]
@@ -67,7 +84,7 @@ impl Lane {
         route: &str,
         tenant: Option<String>,
         labels: StreamLabels,
-        splits_late: bool,
+        kind: LaneKind,
         newest: Option<i64>,
     ) -> Self {
         Self {
@@ -76,11 +93,12 @@ impl Lane {
             text: labels.text(),
             late_text: labels.with("backfill", "true").text(),
             labels,
-            splits_late,
+            kind,
             queue: Mutex::new(Queue { newest, ..Queue::default() }),
             filled: Notify::new(),
             feeders: Vec::new(),
             standing: Mutex::default(),
+            max_age: Mutex::default(),
         }
     }
 
@@ -125,6 +143,13 @@ impl Lane {
         now: Instant,
         decided: Option<bool>,
     ) -> bool {
+        let wall = wall_clock();
+        if self.kind == LaneKind::Loki && self.is_too_old(taken.ns, wall, now) {
+            let mut queue = self.lock();
+            queue.building.progress(taken.file, now).mark = taken.mark;
+            queue.building.too_old += 1;
+            return false;
+        }
         let line = entry::line(record);
         let metadata = entry::metadata(record, &taken.event);
         let mut queue = self.lock();
@@ -132,7 +157,9 @@ impl Lane {
             queue.sealed = Some(std::mem::take(&mut queue.building));
         }
         let newest = queue.newest.unwrap_or(i64::MIN);
-        let late = self.splits_late && decided.unwrap_or(taken.ns < newest.saturating_sub(LATE));
+        // In the local store any order is good.
+        let late = self.kind != LaneKind::Local
+            && decided.unwrap_or(taken.ns < newest.saturating_sub(LATE));
         let first = queue.building.is_empty();
         let progress = queue.building.progress(taken.file, now);
         progress.mark = taken.mark;
@@ -141,7 +168,10 @@ impl Lane {
             queue.building.late.push(taken.ns, &line, &metadata);
         } else {
             queue.building.entries.push(taken.ns, &line, &metadata);
-            queue.newest = Some(newest.max(taken.ns));
+            // What a wrong clock dates into the future is refused, and makes nothing else late.
+            let newest = newest.max(taken.ns.min(wall.saturating_add(AHEAD)));
+            queue.newest = Some(newest);
+            queue.building.newest = Some(newest);
         }
         let urgent = record.severity.is_some_and(|severity| severity >= Severity::Error);
         let news = first || queue.building.is_full() || (urgent && !queue.building.urgent);
@@ -151,6 +181,20 @@ impl Lane {
             self.filled.notify_one();
         }
         late
+    }
+
+    fn is_too_old(&self, ns: i64, wall: i64, now: Instant) -> bool {
+        let known = *self.max_age.lock().unwrap_or_else(PoisonError::into_inner);
+        known.is_some_and(|(max_age, since)| {
+            now.saturating_duration_since(since) < BELIEVED && ns < wall.saturating_sub(max_age)
+        })
+    }
+
+    /// Loki has said before which time it takes nothing.
+    pub(super) fn learn_oldest(&self, oldest: i64) {
+        let max_age = wall_clock().saturating_sub(oldest);
+        let known = (max_age, Instant::now());
+        *self.max_age.lock().unwrap_or_else(PoisonError::into_inner) = Some(known);
     }
 
     /// The next batch to be sent, once it is full or has waited long enough; none when no more will
@@ -216,11 +260,17 @@ impl Lane {
             }
         }
         if problem.is_none() {
-            standing.last_stored = Some(std::time::SystemTime::now());
+            standing.last_stored = Some(SystemTime::now());
         }
         standing.outcome = Some(outcome);
         standing.problem = problem;
     }
+}
+
+/// Nanoseconds since 1970, now.
+fn wall_clock() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
 }
 
 enum Taking {

@@ -11,7 +11,7 @@ use super::checkpoint::{Checkpoint, Lock, OpenError};
 use super::count::{self, Lag, SourceCounts};
 use super::desk::SourceDesk;
 use super::keep::{self, Bell, Ending};
-use super::lane::{Lane, Standing};
+use super::lane::{Lane, LaneKind, Standing};
 use super::route::{self, Rules};
 use super::sender;
 use super::source::{self, Files, Readings, Stdin};
@@ -310,7 +310,11 @@ struct PlannedSource {
 impl Plan {
     fn new(settings: &Settings, logs: &Logs, checkpoint: &Checkpoint) -> Self {
         let rules: Arc<[Rules]> = logs.routes.iter().map(Rules::new).collect();
-        let splits_late = logs.destination == Destination::Loki;
+        let kind = |spooled| match (logs.destination, spooled) {
+            (Destination::Loki, true) => LaneKind::Spool,
+            (Destination::Loki, false) => LaneKind::Loki,
+            (Destination::Local, _) => LaneKind::Local,
+        };
         let mut lanes: BTreeMap<LaneKey, Lane> = BTreeMap::new();
         let sources = logs
             .sources
@@ -325,7 +329,7 @@ impl Plan {
                         let newest =
                             checkpoint.read(|state| state.streams.get(&key.stream).copied());
                         let tenant = rules.tenant.clone();
-                        Lane::new(&rules.name, tenant, labels, splits_late, newest)
+                        Lane::new(&rules.name, tenant, labels, kind(spooled), newest)
                     });
                     lane.add_feeder(Arc::clone(&wake));
                     key

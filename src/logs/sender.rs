@@ -25,6 +25,9 @@ pub(super) async fn run(lane: Arc<Lane>, loki: Arc<Loki>, checkpoint: Arc<Checkp
         // them is sent; so is the acknowledgement of the batch before.
         checkpoint.change(|state| batch.decide(&lane.route, state));
         checkpoint.save().await;
+        if batch.too_old > 0 {
+            loki.refuse_locally(Reason::TooOld, batch.too_old);
+        }
         for (labels, entries) in [(&lane.text, &batch.entries), (&lane.late_text, &batch.late)] {
             let sent =
                 deliver(&lane, &loki, labels, entries, &mut pace, &mut refusals, &stop).await;
@@ -57,6 +60,9 @@ pub(super) async fn deliver(
     let tenant = lane.tenant.as_deref();
     let told = |attempt: Attempt<'_>| {
         lane.stand(attempt.outcome.as_str(), trouble(&loki.address(), tenant, &attempt));
+        if let Some(oldest) = attempt.oldest_accepted {
+            lane.learn_oldest(oldest);
+        }
         let Outcome::Refused(found) = attempt.outcome else { return };
         let now = Instant::now();
         for refusal in found {
@@ -135,11 +141,13 @@ mod tests {
             Outcome::NoAnswer,
         ];
         for outcome in &all {
-            let attempt = Attempt { outcome, text: "500: x", retry_in: None };
+            let attempt =
+                Attempt { outcome, text: "500: x", oldest_accepted: None, retry_in: None };
             let sentence = trouble("loki:3100", Some("dba"), &attempt).unwrap();
             assert!(sentence.contains("loki:3100") && sentence.contains("; "), "{sentence}");
         }
-        let stored = Attempt { outcome: &Outcome::Stored, text: "", retry_in: None };
+        let outcome = &Outcome::Stored;
+        let stored = Attempt { outcome, text: "", oldest_accepted: None, retry_in: None };
         assert_eq!(trouble("x", None, &stored), None);
     }
 }

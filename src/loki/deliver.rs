@@ -23,6 +23,8 @@ pub struct Attempt<'a> {
     pub outcome: &'a Outcome,
     /// What Loki said, or what kept it from saying anything.
     pub text: &'a str,
+    /// The time before which Loki takes nothing, where it said so.
+    pub oldest_accepted: Option<i64>,
     /// When the next attempt follows; none where this one settled it.
     pub retry_in: Option<Duration>,
 }
@@ -133,7 +135,12 @@ impl Loki {
                 Step::Settled | Step::Refuse(_) => None,
                 Step::Halve(wait) | Step::Wait(wait) => Some(*wait),
             };
-            told(Attempt { outcome: &pushed.outcome, text: &pushed.text, retry_in });
+            told(Attempt {
+                outcome: &pushed.outcome,
+                text: &pushed.text,
+                oldest_accepted: pushed.oldest_accepted,
+                retry_in,
+            });
             match step {
                 Step::Settled => {
                     pace.settle();

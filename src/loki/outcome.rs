@@ -163,6 +163,16 @@ impl Outcome {
     }
 }
 
+/// The time before which Loki takes nothing, in nanoseconds since 1970, where a refusal names it:
+/// its clock less the tenant's `reject_old_samples_max_age`.
+pub(super) fn oldest_accepted(body: &str) -> Option<i64> {
+    let (_, rest) = body.split_once("timestamp too old: ")?;
+    let (_, rest) = rest.split_once("oldest acceptable timestamp is: ")?;
+    let end = rest.find(|c: char| c == ';' || c.is_whitespace()).unwrap_or(rest.len());
+    let time: jiff::Timestamp = rest[..end].trim_end_matches(['.', ',']).parse().ok()?;
+    i64::try_from(time.as_nanosecond()).ok()
+}
+
 fn refused(body: &str, entries: u64) -> Outcome {
     // The ingester's own form is exact: "total ignored: N out of M for stream: …".
     if let Some(ignored) = number_after(body, "total ignored: ") {
@@ -273,6 +283,18 @@ mod tests {
             assert_eq!(outcome, expected, "{status} {body}");
             assert!(Outcome::ALL.contains(&outcome.as_str()));
         }
+    }
+
+    #[test]
+    fn the_oldest_time_is_found() {
+        let body = "2 errors like: entry for stream '{a=\"b\"}' has timestamp too old: \
+             2020-01-01T00:00:00Z, oldest acceptable timestamp is: 2026-01-01T00:00:01Z; 1 errors \
+             like: x";
+        assert_eq!(oldest_accepted(body), Some(1_767_225_601_000_000_000));
+        assert_eq!(
+            oldest_accepted("entry too far behind, oldest acceptable timestamp is: x"),
+            None
+        );
     }
 
     #[test]

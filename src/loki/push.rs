@@ -12,7 +12,7 @@ use hyper::{Request, Uri};
 use prometheus::{IntCounter, IntCounterVec};
 use tokio::time::Instant;
 
-use super::{Outcome, Reason};
+use super::outcome::{Outcome, Reason, oldest_accepted};
 use crate::config::{LokiTarget, SecretReader, SecretSource};
 use crate::net::{HttpClient, TlsFiles};
 use crate::telemetry::Telemetry;
@@ -113,6 +113,8 @@ pub struct Pushed {
     pub outcome: Outcome,
     /// The start of the answer's body, or what kept an answer from coming.
     pub text: String,
+    /// The time before which Loki takes nothing, where it said so.
+    pub oldest_accepted: Option<i64>,
 }
 
 impl Loki {
@@ -189,13 +191,18 @@ impl Loki {
                     Ok(reply) => {
                         let text = String::from_utf8_lossy(&reply.body).trim().to_owned();
                         let outcome = Outcome::of(reply.status.as_u16(), &text, entries);
+                        let oldest_accepted = oldest_accepted(&text);
                         let text = format!("{}: {}", reply.status, excerpt(&text));
-                        Pushed { outcome, text }
+                        Pushed { outcome, text, oldest_accepted }
                     }
-                    Err(e) => Pushed { outcome: Outcome::NoAnswer, text: e.to_string() },
+                    Err(e) => Pushed {
+                        outcome: Outcome::NoAnswer,
+                        text: e.to_string(),
+                        oldest_accepted: None,
+                    },
                 }
             }
-            Err(text) => Pushed { outcome: Outcome::Misconfigured, text },
+            Err(text) => Pushed { outcome: Outcome::Misconfigured, text, oldest_accepted: None },
         };
         self.counters.requests.with_label_values(&[pushed.outcome.as_str()]).inc();
         self.counters.bytes.inc_by(size);

@@ -398,3 +398,98 @@ fn a_full_disk_holds_the_reading_up_and_says_so() {
     assert_eq!(cat(&bed, &[]).len(), 3000);
     drop(_small);
 }
+
+/// An agent that reads what is written into the pipe.
+fn agent_on_a_pipe(
+    directory: &std::sync::Arc<tempfile::TempDir>,
+    logs: &str,
+) -> (crate::support::agent::Agent, std::io::PipeWriter) {
+    let file = directory.path().join("pgvigil.yml");
+    let state = directory.path().join("state");
+    let text = format!(
+        "logs: {logs}\nhttp: {{listen: [\"127.0.0.1:0\"]}}\nstate_directory: {}\n",
+        state.display()
+    );
+    fs::write(&file, text).unwrap();
+    let (reader, writer) = std::io::pipe().unwrap();
+    let mut command = crate::support::agent::pgvigil(&["run", "--config"]);
+    command.arg(&file).stdin(reader);
+    let agent = crate::support::agent::Agent::spawn(command, std::sync::Arc::clone(directory));
+    (agent, writer)
+}
+
+#[test]
+fn standard_input_waits_for_loki_on_disk() {
+    use std::io::Write;
+    let address = ([127, 0, 0, 1], crate::support::process::free_port()).into();
+    let directory = std::sync::Arc::new(tempfile::TempDir::new().unwrap());
+    let logs =
+        format!("{{sources: [{{name: pg, stdin: true}}], loki: {{url: \"http://{address}\"}}}}");
+    let (agent, mut pipe) = agent_on_a_pipe(&directory, &logs);
+    // Far more than a pipe and the memory for it hold, while nobody takes it.
+    let filler = "x".repeat(1000);
+    for n in 0..12_000 {
+        let line = record(NOW, 7, "LOG", &format!("record {n} {filler}"));
+        pipe.write_all(line.as_bytes()).unwrap();
+    }
+    agent.await_metrics(SOON, |page| {
+        let read =
+            crate::support::agent::sample(page, "pg_log_records_total", &[("severity", "LOG")]);
+        read == Some(12_000.0)
+    });
+    // What is read is on disk within a second or so, and survives the end.
+    std::thread::sleep(Duration::from_millis(2500));
+    agent.kill();
+    drop(pipe);
+    let stub = Stub::start_at(address);
+    let (agent, mut pipe) = agent_on_a_pipe(&directory, &logs);
+    pipe.write_all(record(NOW, 7, "LOG", "record 12000 ").as_bytes()).unwrap();
+    let entries = stub.await_entries("", 12_001, Duration::from_secs(60));
+    drop(pipe);
+    assert_eq!(agent.stop(), 0);
+    let mut found: Vec<usize> = entries
+        .iter()
+        .map(|entry| entry.line.split(' ').nth(3).unwrap().parse().unwrap())
+        .collect();
+    found.sort_unstable();
+    assert_eq!(found, (0..=12_000).collect::<Vec<_>>());
+    let spool = directory.path().join("state/spool");
+    let left: u64 = fs::read_dir(spool)
+        .unwrap()
+        .flat_map(|shelf| fs::read_dir(shelf.unwrap().path()).unwrap())
+        .map(|segment| segment.unwrap().metadata().unwrap().len())
+        .sum();
+    assert!(left < 1024 * 1024, "what is sent goes: {left}");
+}
+
+#[test]
+fn standard_input_never_stops_for_a_full_disk() {
+    use std::io::Write;
+    let directory = std::sync::Arc::new(tempfile::TempDir::new().unwrap());
+    let Some(_small) = Small::mount(directory.path().join("state")) else { return };
+    let (agent, mut pipe) =
+        agent_on_a_pipe(&directory, "{sources: [{name: pg, stdin: true}], destination: local}");
+    let mut x = 1u64;
+    for n in 0..5000 {
+        // Eight times what the disk holds, and nothing that snappy could make smaller.
+        let mut text = String::new();
+        for _ in 0..100 {
+            x = x.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            text.push_str(&format!("{:016x}", x ^ x >> 29));
+        }
+        pipe.write_all(record(NOW, 7, "LOG", &format!("record {n} {text}")).as_bytes()).unwrap();
+    }
+    let page = agent.await_metrics(SOON, |page| {
+        let read =
+            crate::support::agent::sample(page, "pg_log_records_total", &[("severity", "LOG")]);
+        read == Some(5000.0)
+    });
+    let dropped = crate::support::agent::sample(
+        &page,
+        "pgvigil_log_store_dropped_entries_total",
+        &[("reason", "disk_full")],
+    );
+    assert!(dropped.is_some_and(|count| count > 0.0), "{page}");
+    drop(pipe);
+    assert_eq!(agent.stop(), 0);
+}

@@ -155,6 +155,74 @@ fn a_real_loki_shows_a_deadlock_as_one_entry() {
     assert_eq!(entry.metadata.get("level").map(String::as_str), Some("error"));
 }
 
+/// The stream that `push` sends to.
+const STREAM: &str = "{service_name=\"postgresql\", test=\"answers\"}";
+
+#[test]
+fn a_real_loki_refuses_what_it_says_and_the_count_is_exact() {
+    let limits: &[(&str, &str)] = &[
+        ("reject_old_samples: false", "reject_old_samples: true"),
+        ("per_stream_rate_limit: 1GB", "per_stream_rate_limit: 100KB"),
+        ("per_stream_rate_limit_burst: 1GB", "per_stream_rate_limit_burst: 400KB"),
+    ];
+    let Some(loki) = Loki::start_with(limits) else { return };
+    let target = pgvigil::config::LokiTarget {
+        url: loki.url(),
+        labels: std::collections::BTreeMap::new(),
+        basic_auth: None,
+        bearer_token: None,
+        ca_file: None,
+        cert_file: None,
+        key_file: None,
+        place: pgvigil::config::Place::default(),
+    };
+    let client = pgvigil::loki::Loki::new(&target, &pgvigil::telemetry::Telemetry::new()).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let now = i64::try_from(std::time::UNIX_EPOCH.elapsed().unwrap().as_nanos()).unwrap();
+    let minutes = |n: i64| n * 60_000_000_000;
+    // Labels, then for each entry how old it is in minutes and how long its line.
+    let push = |labels: &str, entries: &[(i64, usize)]| {
+        let mut encoded = pgvigil::loki::Entries::default();
+        for (n, (age, length)) in entries.iter().enumerate() {
+            let ns = now - minutes(*age) + i64::try_from(n).unwrap();
+            encoded.push(ns, &"x".repeat(*length), &[("level", "info")]);
+        }
+        let body = encoded.body(labels, 0..encoded.len());
+        let pushed = runtime.block_on(client.push(None, body, entries.len() as u64));
+        let refused = match &pushed.outcome {
+            pgvigil::loki::Outcome::Refused(found) => {
+                found.iter().map(|r| (r.reason.as_str(), r.entries)).collect()
+            }
+            _ => Vec::new(),
+        };
+        (pushed.outcome.as_str(), refused, pushed)
+    };
+    let assert = |labels: &str, entries: &[(i64, usize)], outcome, refused: &[(&str, u64)]| {
+        let (found, counts, pushed) = push(labels, entries);
+        assert_eq!((found, &counts[..]), (outcome, refused), "{pushed:?}");
+    };
+    assert(STREAM, &[(0, 10), (1, 10)], "stored", &[]);
+    assert(STREAM, &[(0, 11), (-60, 11), (-70, 11)], "refused", &[("too_new", 2)]);
+    // Behind the stream by more than an hour, and by less.
+    assert(STREAM, &[(90, 12), (59, 12), (100, 12)], "refused", &[("too_far_behind", 2)]);
+    let week = 8 * 24 * 60;
+    let (_, counts, pushed) = push(STREAM, &[(week, 13), (0, 13), (week + 1, 13)]);
+    assert_eq!(counts, [("too_old", 2)], "{pushed:?}");
+    let oldest = pushed.oldest_accepted.unwrap();
+    assert!((now - oldest - minutes(7 * 24 * 60)).abs() < minutes(1), "{pushed:?}");
+    assert(STREAM, &[(0, 262_145), (0, 14)], "refused", &[("line_too_long", 1)]);
+    let many: Vec<String> = (0..17).map(|n| format!("l{n}=\"x\"")).collect();
+    let many = format!("{{{}}}", many.join(", "));
+    assert(&many, &[(0, 15), (0, 16)], "refused", &[("labels", 2)]);
+    assert("{a=", &[(0, 17)], "malformed", &[]);
+    assert(STREAM, &[(0, 100_000); 8], "stream_rate_limited", &[]);
+    // What was stored of each push is stored once.
+    let kept = loki.entries(STREAM);
+    let lengths: Vec<usize> = kept.iter().map(|entry| entry.line.len()).collect();
+    let count = |length: usize| lengths.iter().filter(|l| **l == length).count();
+    assert_eq!([10, 11, 12, 13, 14, 100_000].map(count), [2, 1, 1, 1, 1, 0], "{lengths:?}");
+}
+
 #[test]
 fn three_kills_lose_nothing_and_repeat_nothing() {
     const RECORDS: usize = 20_000;

@@ -29,15 +29,22 @@ pub struct Loki {
     directory: TempDir,
     pub address: SocketAddr,
     grpc: u16,
+    /// What is replaced in the template beside its marks.
+    changes: &'static [(&'static str, &'static str)],
 }
 
 impl Loki {
     /// None where no Loki is installed (a failure in CI).
     pub fn start() -> Option<Self> {
+        Self::start_with(&[])
+    }
+
+    /// With some lines of its configuration changed.
+    pub fn start_with(changes: &'static [(&'static str, &'static str)]) -> Option<Self> {
         component("LOKI")?;
         let directory = TempDir::new().expect("a temporary directory");
         let address: SocketAddr = ([127, 0, 0, 1], free_port()).into();
-        let mut loki = Self { server: None, directory, address, grpc: free_port() };
+        let mut loki = Self { server: None, directory, address, grpc: free_port(), changes };
         loki.resume();
         Some(loki)
     }
@@ -50,11 +57,15 @@ impl Loki {
     /// Starts it again on what it has.
     pub fn resume(&mut self) {
         let template = project("tests/tools/loki/loki.yaml");
-        let text = std::fs::read_to_string(template)
+        let mut text = std::fs::read_to_string(template)
             .expect("the template")
             .replace("{{http_port}}", &self.address.port().to_string())
             .replace("{{grpc_port}}", &self.grpc.to_string())
             .replace("{{dir}}", &self.directory.path().display().to_string());
+        for (line, changed) in self.changes {
+            assert!(text.contains(line), "{line} is not in the template");
+            text = text.replace(line, changed);
+        }
         let file = self.directory.path().join("loki.yaml");
         std::fs::write(&file, text).expect("a configuration");
         let mut command = Command::new(component("LOKI").expect("seen before"));
