@@ -2,25 +2,39 @@
 
 use super::{Keyword, Prefix};
 
-/// Well-known prefixes, the richer before the poorer where both could read a line.
+/// Well-known prefixes, as found in distributions, operators and manuals; the richer before the poorer
+/// where both could read a line.
 const KNOWN: &[&str] = &[
     // pgvigil's own advice.
     "%m [%p] %q%u@%d/%a %c %l %e ",
     "%m [%p] %q%u@%d/%a ",
+    // Azure, and pganalyze's advice.
+    "%m [%p] %q[user=%u,db=%d,app=%a] ",
+    "%m [%p] %q%u@%d app=%a ",
     // Debian.
     "%m [%p] %q%u@%d ",
+    "%t [%p-%l] %q%u@%d ",
+    "%m [%p] %u@%d ",
+    // Canonical's charm, which writes verbosely too.
+    "%t [%p]: user=%u,db=%d,app=%a,client=%h,line=%l ",
     // Spilo.
     "%t [%p]: [%l-1] %c %x %d %u %a %h ",
-    // pgBadger's advice.
+    // pgBadger's advice, and what became of it.
     "%t [%p]: db=%d,user=%u,app=%a,client=%h ",
     "%t [%p]: [%l-1] user=%u,db=%d,app=%a,client=%h ",
+    "%m [%p]: [%l-1] user=%u,db=%d,app=%a,client=%h ",
+    "%t [%p]: user=%u,db=%d,app=%a,client=%h ",
+    "%m [%p] user=%u,db=%d,app=%a,client=%h ",
+    "%t [%p]: user=%u db=%d app=%a client=%h ",
     "%t [%p]: [%l-1] user=%u,db=%d ",
+    "%t [%p]: user=%u,db=%d ",
+    // Grafana Alloy's database observability.
+    "%m:%r:%u@%d:[%p]:%l:%e:%s:%v:%x:%c:%q%a",
     // Amazon RDS.
     "%t:%r:%u@%d:[%p]:",
-    "%m:%r:%u@%d:[%p]:%l:%e:%s:%v:%x:%c:%q%a",
+    "%t [%p]: [%l-1] ",
     "%t [%p]: ",
     "%t [%p] ",
-    "%t [%p-%l] %q%u@%d ",
     // PostgreSQL itself.
     "%m [%p] ",
 ];

@@ -18,6 +18,8 @@ pub(super) struct Run<'l> {
     steps: u32,
     /// How many of a client's fields have a value so far.
     client: u32,
+    /// Behind `%q`, where only clients' processes write, and always have a name.
+    stopped: bool,
     at: Match,
     /// Where every way is wanted; else the first ends the search.
     all: Option<Vec<Match>>,
@@ -25,7 +27,7 @@ pub(super) struct Run<'l> {
 
 impl<'l> Run<'l> {
     pub(super) fn new(line: &'l [u8]) -> Self {
-        Self { line, steps: MAX_STEPS, client: 0, at: Match::none(), all: None }
+        Self { line, steps: MAX_STEPS, client: 0, stopped: false, at: Match::none(), all: None }
     }
 
     /// The left-most way: text is tried from its shortest, and a process without a client first.
@@ -58,6 +60,10 @@ impl<'l> Run<'l> {
                     if self.client == 0 && self.ends(at) {
                         return true;
                     }
+                    let before = std::mem::replace(&mut self.stopped, true);
+                    let found = self.pieces(&pieces[number + 1..], at);
+                    self.stopped = before;
+                    return found;
                 }
                 Piece::Field { escape, width, left } => {
                     return self.field(*escape, *width, *left, &pieces[number + 1..], at);
@@ -93,7 +99,9 @@ impl<'l> Run<'l> {
         let line = &self.line[at..];
         // Right-aligned values have blanks before them, at most as many as the width wants.
         let blanks = if left { 0 } else { run(line, width, |b| b == b' ') };
-        let empty = escape.may_be_empty() && run(line, width, |b| b == b' ') == width;
+        let empty = escape.may_be_empty()
+            && !(self.stopped && escape.is_name())
+            && run(line, width, |b| b == b' ') == width;
         if escape.is_free() {
             // The shortest text comes first: the left-most is what the server meant, unless a
             // client's name looks like the rest.

@@ -95,6 +95,11 @@ impl Escape {
         )
     }
 
+    /// `[unknown]` until it is known.
+    fn is_name(self) -> bool {
+        matches!(self, Self::ApplicationName | Self::User | Self::Dbname)
+    }
+
     /// Printed for clients' processes alone.
     fn is_of_client(self) -> bool {
         matches!(
