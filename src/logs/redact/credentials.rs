@@ -11,8 +11,9 @@ use super::scan::may_hold_credential;
 
 /// Everything that may begin a credential, found in one pass.
 static SIGNS: LazyLock<Regex> = LazyLock::new(|| {
-    let names = "passw(?:or)?d|passphrase|passcode|pwd|secret|token|api_?key|access_?key|secret_?key\
-                 |private_?key|encryption_?key|credentials?|pgp_sym_[a-z_]+|crypt";
+    let names = "passw(?:or)?d|passphrase|passcode|pass|pwd|secret|token|api_?key|access_?key\
+                 |secret_?key|private_?key|encryption_?key|credential|authorization|pgp_sym_[a-z_]+\
+                 |crypt";
     let others = r"://|SCRAM-SHA-256\$|md5[0-9a-f]{32}|:\*:|:[56]432:";
     #[expect(clippy::expect_used, reason = "a constant pattern, compiled in every test")]
     Regex::new(&format!("(?i-u){names}|{others}")).expect("a valid pattern")
@@ -64,7 +65,7 @@ pub(super) fn find(text: &str) -> Finding {
     }
     for found in SIGNS.find_iter(bytes) {
         finding = Finding::Signs;
-        if Sign::of(found.as_bytes()) == Sign::Name && ends_name(bytes, found.end()) {
+        if Sign::of(found.as_bytes()) == Sign::Name && is_name(bytes, found.range()) {
             return Finding::Named;
         }
     }
@@ -81,38 +82,42 @@ fn ranges(text: &str) -> Vec<Range<usize>> {
     let mut ranges = Vec::new();
     let mut at = 0;
     while let Some(found) = SIGNS.find_at(bytes, at) {
-        at = found.end();
-        let range = match Sign::of(found.as_bytes()) {
-            Sign::Url => userinfo(bytes, found.end()),
-            Sign::Passfile => passfile(bytes, found.range()),
-            Sign::Md5 => Some(found.range()),
-            Sign::Scram => Some(found.start()..token_end(bytes, found.end())),
-            Sign::Function => {
-                ranges.extend(call(text, found.end()));
-                None
+        let before = ranges.len();
+        match Sign::of(found.as_bytes()) {
+            Sign::Url => ranges.extend(userinfo(bytes, found.end())),
+            Sign::Passfile => ranges.extend(passfile(bytes, found.range())),
+            Sign::Md5 => ranges.push(found.range()),
+            Sign::Scram => ranges.push(found.start()..token_end(bytes, found.end())),
+            Sign::Function => ranges.extend(call(text, found.end())),
+            Sign::Name if is_name(bytes, found.range()) => {
+                value(text, found.start(), name_end(bytes, found.end()), &mut ranges);
             }
-            Sign::Name if ends_name(bytes, found.end()) => value(text, digits(bytes, found.end())),
-            Sign::Name => None,
-        };
-        if let Some(range) = range {
-            at = at.max(range.end);
-            ranges.push(range);
+            Sign::Name => {}
         }
+        let masked = ranges[before..].iter().map(|range| range.end).max().unwrap_or(0);
+        at = found.end().max(masked);
     }
     ranges
 }
 
-fn digits(text: &[u8], from: usize) -> usize {
-    from + text[from..].iter().take_while(|b| b.is_ascii_digit()).count()
+/// `passwords`, `password2`: where the name really ends.
+fn name_end(text: &[u8], end: usize) -> usize {
+    let end = end + usize::from(matches!(text.get(end), Some(b's' | b'S')));
+    end + text[end..].iter().take_while(|b| b.is_ascii_digit()).count()
 }
 
-/// Whether a name ends here: `password_encryption` is no credential, `password2` is one.
-fn ends_name(text: &[u8], end: usize) -> bool {
-    let end = digits(text, end);
-    !text.get(end).is_some_and(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'$'))
+/// Whether what was found is a name, or the end of one: `password_encryption` tells of passwords, and
+/// is none.
+fn is_name(text: &[u8], found: Range<usize>) -> bool {
+    let behind = text.get(name_end(text, found.end));
+    let ends = !behind.is_some_and(|b| b.is_ascii_alphanumeric() || *b == b'_');
+    // `bypass`, `compass`.
+    let word = text[found.clone()].eq_ignore_ascii_case(b"pass");
+    let begins = found.start.checked_sub(1).is_none_or(|b| !text[b].is_ascii_alphanumeric());
+    ends && (begins || !word)
 }
 
-/// Blanks and comments.
+/// Where blanks and comments end.
 fn skip(text: &str, mut at: usize) -> usize {
     for piece in text.get(at..).map(Lexer::new).into_iter().flatten() {
         if !matches!(piece.kind, Kind::Space | Kind::Comment) {
@@ -130,64 +135,114 @@ enum Separator {
     Assigns,
     /// `,` behind a quoted name: `set_config('app.password', 'x')`
     Comma,
-    /// `<password>`
-    Tag,
 }
 
-/// The value that belongs to a name which ends at `end`.
-fn value(text: &str, end: usize) -> Option<Range<usize>> {
+/// Adds the value that belongs to a name.
+fn value(text: &str, start: usize, end: usize, ranges: &mut Vec<Range<usize>>) {
     let bytes = text.as_bytes();
-    // The name itself may be quoted, in JSON within a string even with a backslash.
-    let mut at = end;
-    let mut quote = 0;
-    while let Some(b'"' | b'\'' | b'\\') = bytes.get(at).filter(|_| at < end + 4) {
-        quote = bytes[at];
-        at += 1;
-    }
     let rest = |at: usize| bytes.get(at..).unwrap_or_default();
+    // The whole name may be longer, and quoted; in JSON within a string even with a backslash.
+    let part = |b: &&u8| b.is_ascii_alphanumeric() || b"_.$-".contains(b);
+    let whole = start - bytes[..start].iter().rev().take_while(part).count();
+    let opened = bytes[..whole].last().filter(|b| matches!(b, b'\'' | b'"')).copied();
+    let mut at = end;
+    if opened.is_some() {
+        while let Some(b'"' | b'\'' | b'\\') = bytes.get(at).filter(|_| at < end + 4) {
+            at += 1;
+        }
+    }
+    if opened.is_none() && rest(at).first() == Some(&b'>') {
+        // `<password>`
+        let length = memchr::memchr(b'<', rest(at)).unwrap_or(bytes.len() - at);
+        ranges.push(at + 1..at + length);
+        return;
+    }
     at = skip(text, at);
-    let (separator, length) = match rest(at) {
+    let (mut separator, length) = match rest(at) {
         [b':', b'=', ..] | [b'=', b'>', ..] => (Separator::Assigns, 2),
-        [b':', b':', ..] => return None,
+        [b':', b':', ..] => return,
         [b'=' | b':', ..] => (Separator::Assigns, 1),
-        [b',', ..] if quote == b'\'' => (Separator::Comma, 1),
-        [b'>', ..] if at == end => (Separator::Tag, 1),
+        [b',', ..] if opened == Some(b'\'') => (Separator::Comma, 1),
         [b't' | b'T', b'o' | b'O', b' ' | b'\n' | b'\t' | b'\'', ..] => (Separator::Assigns, 2),
         _ => (Separator::None, 0),
     };
-    if separator == Separator::None && quote == b'\'' {
-        // The end of a string, as in `LIKE '%password'`; or the value is an empty one.
-        return None;
-    }
-    if separator == Separator::Tag {
-        let start = at + 1;
-        let length = memchr::memchr(b'<', rest(start)).unwrap_or(bytes.len() - start);
-        return Some(start..start + length);
+    if separator == Separator::None && bytes[whole] == b'-' {
+        // `--password x`
+        separator = Separator::Assigns;
     }
     at = skip(text, at + length);
     match rest(at) {
-        [b'e' | b'E', b'\'', ..] => Some(quoted(text, at + 1, true)),
-        [b'n' | b'N' | b'x' | b'X' | b'b' | b'B', b'\'', ..] => Some(quoted(text, at + 1, false)),
-        [b'u' | b'U', b'&', b'\'', ..] => Some(quoted(text, at + 2, false)),
-        [b'\'', ..] => Some(quoted(text, at, false)),
-        [b'"', ..] if separator != Separator::None => Some(double_quoted(bytes, at)),
-        [b'\\', b'"', ..] => Some(double_quoted(bytes, at + 1)),
-        [b'$', ..] => {
-            let tag = dollar_tag(rest(at))?;
-            let start = at + tag.len();
-            let length = memchr::memmem::find(rest(start), tag).unwrap_or(bytes.len() - start);
-            Some(start..start + length)
+        // `change_password('bob', 'x')`, `password ('x')`
+        [b'(', ..] => ranges.extend(call(text, at)),
+        [b'e' | b'E', b'\'', ..] => literals(text, at + 1, true, ranges),
+        [b'n' | b'N' | b'x' | b'X' | b'b' | b'B', b'\'', ..] => {
+            literals(text, at + 1, false, ranges);
         }
-        _ if separator == Separator::Assigns => unquoted(bytes, at),
-        _ if separator == Separator::None && is_role_statement(&bytes[..end]) => {
-            unquoted(bytes, at)
+        [b'u' | b'U', b'&', b'\'', ..] => literals(text, at + 2, false, ranges),
+        [b'\'', ..] => literals(text, at, false, ranges),
+        // `PASSWORD "x"` is a mistake for a string; `Token "x" is invalid` is none.
+        [b'"', ..] if separator != Separator::None || matches!(bytes[start], b'p' | b'P') => {
+            ranges.push(double_quoted(bytes, at));
         }
-        _ => None,
+        [b'\\', b'"', ..] => ranges.push(double_quoted(bytes, at + 1)),
+        [b'$', ..] if dollar_tag(rest(at)).is_some() => {
+            let tag = dollar_tag(rest(at)).map_or(0, <[u8]>::len);
+            let start = at + tag;
+            let close = memchr::memmem::find(rest(start), &rest(at)[..tag]);
+            ranges.push(start..close.map_or(bytes.len(), |length| start + length));
+        }
+        _ if separator == Separator::Assigns
+            || (separator == Separator::None && is_of_ddl(&bytes[..end])) =>
+        {
+            assigned(text, at, ranges);
+        }
+        _ => {}
+    }
+}
+
+/// A value without quotes, or an expression that may hold some: `md5('x')`.
+fn assigned(text: &str, at: usize, ranges: &mut Vec<Range<usize>>) {
+    let bytes = text.as_bytes();
+    let word = at
+        + bytes[at..].iter().take_while(|b| b.is_ascii_alphanumeric() || b"_.".contains(b)).count();
+    if word > at && bytes.get(word) == Some(&b'(') {
+        ranges.extend(call(text, word));
+        return;
+    }
+    let Some(mut range) = unquoted(bytes, at) else { return };
+    // `Authorization: Bearer x`
+    let scheme = ["bearer", "basic", "token", "digest"]
+        .iter()
+        .any(|word| bytes[range.clone()].eq_ignore_ascii_case(word.as_bytes()));
+    if scheme && let Some(next) = unquoted(bytes, skip(text, range.end)) {
+        range = next;
+    }
+    ranges.push(range);
+}
+
+/// A string, and those that are joined to it by `||`.
+fn literals(text: &str, at: usize, escapes: bool, ranges: &mut Vec<Range<usize>>) {
+    let mut range = quoted(text, at, escapes);
+    let bytes = text.as_bytes();
+    loop {
+        let mut end = range.end;
+        ranges.push(range);
+        end += bytes[end..].iter().take_while(|b| **b == b'\'').count();
+        let next = skip(text, end);
+        if !bytes[next..].starts_with(b"||") {
+            return;
+        }
+        let next = skip(text, next + 2);
+        let prefix = usize::from(matches!(bytes.get(next), Some(b'e' | b'E')));
+        if bytes.get(next + prefix) != Some(&b'\'') {
+            return;
+        }
+        range = quoted(text, next + prefix, prefix == 1);
     }
 }
 
 /// `ALTER ROLE bob PASSWORD hunter2`: refused by the server, and logged.
-fn is_role_statement(before: &[u8]) -> bool {
+fn is_of_ddl(before: &[u8]) -> bool {
     let words: Vec<String> = before[before.len().saturating_sub(600)..]
         .split(|b| !b.is_ascii_alphabetic())
         .filter(|word| !word.is_empty())
@@ -195,7 +250,8 @@ fn is_role_statement(before: &[u8]) -> bool {
         .collect();
     words.windows(2).any(|pair| {
         matches!(pair[0].as_str(), "create" | "alter")
-            && matches!(pair[1].as_str(), "role" | "user" | "group")
+            && ["role", "user", "group", "subscription", "server", "foreign"]
+                .contains(&pair[1].as_str())
     })
 }
 

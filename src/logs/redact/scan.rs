@@ -32,8 +32,10 @@ fn block(window: &[u8; WINDOW]) -> bool {
         let c = window[at + 2] | 0x20;
         let d = window[at + 3] | 0x20;
         let is = |byte: u8, wanted: u8| u8::from(byte == wanted);
-        // password, passwd, passphrase, passcode
-        hit |= is(a, b's') & is(b, b's') & (is(c, b'w') | is(c, b'p') | is(c, b'c'));
+        // pass, password, passwd, passphrase, passcode
+        hit |= is(a, b'p') & is(b, b'a') & is(c, b's') & is(d, b's');
+        // authorization
+        hit |= is(a, b'h') & is(b, b'o') & is(c, b'r') & is(d, b'i');
         hit |= is(a, b'p') & is(b, b'w') & is(c, b'd');
         // secret, credential, SCRAM
         hit |= is(a, b'e') & is(b, b'c') & is(c, b'r') & is(d, b'e');
@@ -73,7 +75,7 @@ mod tests {
         }
         assert!(!may_hold_credential(b""));
         assert!(!may_hold_credential(
-            "created orders_pkey parameter class week ".repeat(9).as_bytes()
+            "created orders_pkey parameter class week parse ".repeat(9).as_bytes()
         ));
     }
 }
