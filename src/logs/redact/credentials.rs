@@ -11,9 +11,10 @@ use super::scan::may_hold_credential;
 
 /// Everything that may begin a credential, found in one pass.
 static SIGNS: LazyLock<Regex> = LazyLock::new(|| {
-    let names = "passw(?:or)?d|passphrase|passcode|pass|pwd|secret|token|api_?key|access_?key\
-                 |secret_?key|private_?key|encryption_?key|credential|authorization|pgp_sym_[a-z_]+\
-                 |crypt";
+    // Of names that begin alike the longer stands first.
+    let names = "passw(?:or)?d|passphrase|passcode|pass|pwd|secret_?key|secret|token|api_?key\
+                 |access_?key|private_?key|encryption_?key|credential|authorization\
+                 |pgp_sym_[a-z_]+|crypt";
     let others = r"://|SCRAM-SHA-256\$|md5[0-9a-f]{32}|:\*:|:[56]432:";
     #[expect(clippy::expect_used, reason = "a constant pattern, compiled in every test")]
     Regex::new(&format!("(?i-u){names}|{others}")).expect("a valid pattern")
