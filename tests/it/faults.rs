@@ -2,15 +2,16 @@
 //! the built binary, against real servers.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
-use std::process::Output;
+use std::process::{Command, Output};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use crate::support::agent::{Agent, pgvigil, sample};
-use crate::support::postgres::{Cluster, MONITOR, Options, PASSWORD, Stop};
+use crate::support::agent::{Agent, binary, pgvigil, sample};
+use crate::support::postgres::{
+    Cluster, MONITOR, Options, PASSWORD, Stop, as_owner, own, write_owned,
+};
 use crate::support::process::free_port;
 
 fn text(output: &Output) -> String {
@@ -67,21 +68,25 @@ fn a_wrong_password_an_unknown_host_and_nobody_listening_are_three_sentences() {
 #[test]
 fn an_unreadable_log_costs_only_itself() {
     let Some(cluster) = Options::default().log_to_file().start(17) else { return };
-    let directory = TempDir::new().unwrap();
-    let locked = directory.path().join("locked.log");
-    // Root reads everything: a directory of that name is as unreadable to root as to others.
-    if rustix::process::geteuid().is_root() {
-        fs::create_dir(&locked).unwrap();
-    } else {
-        fs::write(&locked, "x\n").unwrap();
-        fs::set_permissions(&locked, fs::Permissions::from_mode(0o000)).unwrap();
-    }
-    let agent = Agent::start(&format!(
-        "instances: [{{name: a, dsn: \"{}\"}}]\nlogs:\n  sources:\n    - {{name: a, files: [\"{}\", \"{}/log/*.log\"]}}\n",
+    let directory = Arc::new(TempDir::new().unwrap());
+    let path = |name: &str| directory.path().join(name);
+    own(directory.path());
+    write_owned(&path("locked.log"), "x\n", 0o000);
+    let configuration = format!(
+        "instances: [{{name: a, dsn: \"{}\"}}]\nhttp: {{listen: [\"127.0.0.1:0\"]}}\nstate_directory: {}\n\
+         logs:\n  sources:\n    - {{name: a, files: [\"{}\", \"{}/log/*.log\"]}}\n",
         cluster.monitor_dsn(),
-        locked.display(),
+        path("state").display(),
+        path("locked.log").display(),
         cluster.directory().display()
-    ));
+    );
+    write_owned(&path("pgvigil.yml"), &configuration, 0o600);
+    // To root no file is closed, and what is built may be closed to others.
+    fs::copy(binary(), path("pgvigil")).unwrap();
+    let mut command = Command::new(path("pgvigil"));
+    command.args(["run", "--config"]).arg(path("pgvigil.yml")).env_clear().current_dir("/");
+    as_owner(&mut command);
+    let agent = Agent::spawn(command, Arc::clone(&directory));
     agent.await_metrics(Duration::from_secs(20), |page| {
         sample(page, "pg_up", &[]) == Some(1.0)
             && sample(page, "pg_log_records_total", &[("severity", "LOG")]).is_some_and(|n| n > 0.0)

@@ -445,7 +445,8 @@ fn owner() -> Option<(u32, u32)> {
     *OWNER
 }
 
-fn as_owner(command: &mut Command) -> &mut Command {
+/// Lets `command` run as the servers' owner: as a user to whom files can be closed.
+pub fn as_owner(command: &mut Command) -> &mut Command {
     command.env("LC_ALL", "C").env_remove("PGDATA");
     match owner() {
         Some((user, group)) => command.uid(user).gid(group),
@@ -453,7 +454,8 @@ fn as_owner(command: &mut Command) -> &mut Command {
     }
 }
 
-fn own(path: &Path) {
+/// Gives a file or directory to the servers' owner.
+pub fn own(path: &Path) {
     if let Some((user, group)) = owner() {
         chown(path, Some(user), Some(group)).expect("an owner");
     }
