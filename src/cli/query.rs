@@ -34,6 +34,13 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
         .map_err(|(_, message)| Failure::Unavailable(message))?;
     let page = exposition::render(&once.families, Choice { format: Format::Text, gzip: false });
     let mut report = String::new();
+    for (file, dialect, field) in &packs.files {
+        let file = file.display();
+        let _ = match field {
+            Some(field) => writeln!(report, "{file}: read as {dialect}, which `{field}` tells"),
+            None => writeln!(report, "{file}: read as {dialect}"),
+        };
+    }
     for problem in &packs.problems {
         let _ = writeln!(report, "{problem}");
     }
@@ -82,6 +89,9 @@ fn packs(names: &[String], dialect: Option<Dialect>) -> Result<Packs, Failure> {
         }
         all.queries.extend(found.queries);
         all.problems.extend(found.problems);
+        if packs::load_builtin(name).is_none() {
+            all.files.extend(found.files);
+        }
     }
     Ok(all)
 }

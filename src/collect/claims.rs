@@ -25,6 +25,15 @@ impl Claims {
     pub(crate) fn of<'q>(queries: impl IntoIterator<Item = &'q Query>) -> Self {
         let mut claims = Self::default();
         for column in queries.into_iter().flat_map(|query| &query.columns) {
+            if let Usage::Buckets(_) = column.usage {
+                // Three gauges, each for itself.
+                for name in lines_of(&column.metric, Kind::Histogram) {
+                    if !is_own(&name) {
+                        claims.0.entry(name.into()).or_insert(Kind::Gauge);
+                    }
+                }
+                continue;
+            }
             let Some(kind) = kind(&column.usage) else { continue };
             if is_own(&column.metric) || claims.0.contains_key(&column.metric) {
                 continue;
@@ -53,6 +62,8 @@ pub(crate) fn kind(usage: &Usage) -> Option<Kind> {
         Usage::Counter => Some(Kind::Counter),
         Usage::Gauge | Usage::Mapped(_) | Usage::Duration => Some(Kind::Gauge),
         Usage::Histogram => Some(Kind::Histogram),
+        // Three families of gauges, named after the metric.
+        Usage::Buckets(_) => Some(Kind::Gauge),
     }
 }
 

@@ -49,6 +49,11 @@ pub(crate) fn number(type_oid: u32, text: &str, reading: Reading) -> Result<f64,
     }
 }
 
+/// Whether a column of that type is multiplied by a pack's `scale`: not times, nor booleans.
+pub(crate) fn is_scaled(type_oid: u32) -> bool {
+    !matches!(type_oid, oid::BOOL | oid::DATE | oid::TIMESTAMP | oid::TIMESTAMPTZ)
+}
+
 /// `text` as a label's value.
 pub(crate) fn label(type_oid: u32, text: &str, reading: Reading) -> Cow<'_, str> {
     match type_oid {
@@ -100,7 +105,7 @@ fn hexadecimal(text: &str) -> Option<f64> {
 
 /// `%v` of Go (tried with Go 1.26): the shortest digits that read back, with an exponent below 1e-4
 /// and from 1e+06 on.
-fn go_float(number: f64) -> String {
+pub(crate) fn go_float(number: f64) -> String {
     if number.is_nan() {
         return "NaN".to_owned();
     }

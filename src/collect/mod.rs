@@ -18,6 +18,7 @@ mod once;
 mod report;
 mod rows;
 mod run;
+mod spread;
 mod standing;
 mod status;
 #[cfg(test)]

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::claims::{Claims, kind};
 use super::decode::{self, Reading};
+use super::spread::{Spread, Tally};
 use crate::instances::{Column, Rows};
 use crate::metric::{
     Family, Histogram, Kind, Labels, Point, Sample, is_label_name, is_metric_name,
@@ -54,10 +55,24 @@ pub(crate) fn harvest(query: &Query, rows: &Rows, terms: &Terms<'_>) -> Harvest 
     if rows.truncated {
         losses.cut("the result is longer than what is read of one");
     }
+    let mut tallies: Vec<Tally> = plan.spreads.iter().map(|_| Tally::default()).collect();
     for row in &rows.rows {
         let Some(labels) = plan.labels(row, &mut losses) else { continue };
+        for (spread, tally) in plan.spreads.iter().zip(&mut tallies) {
+            let text = cell(row, spread.at);
+            if let Err(why) = spread.observe(text, &labels, plan.reading, tally) {
+                losses.undecodable(spread.column, why);
+            }
+        }
         let points = plan.points(row, &mut losses);
         if !barn.store(terms.base.over(&labels), points, &mut losses) {
+            losses.cut("it has more series than `max_series` allows");
+            break;
+        }
+    }
+    let spreads = plan.spreads.iter().zip(tallies);
+    for (labels, family, point) in spreads.flat_map(|(spread, tally)| spread.samples(tally)) {
+        if !barn.store(terms.base.over(&labels), vec![(family, point)], &mut losses) {
             losses.cut("it has more series than `max_series` allows");
             break;
         }
@@ -138,6 +153,7 @@ struct Plan<'q> {
     nulls: Nulls,
     labels: Vec<LabelColumn>,
     values: Vec<ValueColumn<'q>>,
+    spreads: Vec<Spread<'q>>,
     families: Vec<Family>,
 }
 
@@ -200,6 +216,7 @@ impl<'q> Plan<'q> {
             nulls: query.nulls,
             labels: Vec::new(),
             values: Vec::new(),
+            spreads: Vec::new(),
             families: Vec::new(),
         };
         // Of two columns with one name the first counts.
@@ -231,6 +248,25 @@ impl<'q> Plan<'q> {
                         at,
                         type_oid: columns[at].type_oid,
                     });
+                    continue;
+                }
+                Usage::Buckets(bounds) => {
+                    let mut family = |end: &str| {
+                        let name = format!("{}{end}", column.metric).into();
+                        plan.family(&name, &column.help, Kind::Gauge, claims, losses)
+                    };
+                    let all = [family("_bucket"), family("_count"), family("_sum")];
+                    if let [Some(bucket), Some(count), Some(sum)] = all {
+                        plan.spreads.push(Spread {
+                            column: &column.column,
+                            at,
+                            type_oid: columns[at].type_oid,
+                            bounds,
+                            scale: column.scale,
+                            default: column.default.as_deref(),
+                            families: [bucket, count, sum],
+                        });
+                    }
                     continue;
                 }
                 Usage::Counter | Usage::Gauge => Meaning::Number,
@@ -372,7 +408,11 @@ impl<'q> Plan<'q> {
     ) -> Result<Option<Point>, &'static str> {
         let text = cell(row, value.at).or(value.default);
         let number = |text| decode::number(value.type_oid, text, self.reading);
-        let scaled = |number: f64| value.scale.map_or(number, |scale| number * scale);
+        // Times and booleans are what they are.
+        let scale = value
+            .scale
+            .filter(|_| cell(row, value.at).is_none() || decode::is_scaled(value.type_oid));
+        let scaled = |number: f64| scale.map_or(number, |scale| number * scale);
         let Some(text) = text else {
             // Text that stands for a number cannot stand for NaN; the other NULLs are the dialect's.
             let nan = self.nulls == Nulls::NaN

@@ -317,3 +317,62 @@ proptest::proptest! {
         }
     }
 }
+
+#[test]
+fn scale_default_and_buckets() {
+    let query = query(
+        Dialect::Pgsty,
+        "
+q:
+  query: SELECT 1
+  metrics:
+    - l: {usage: LABEL}
+    - v: {usage: GAUGE, scale: 1e-3, default: 5000}
+    - t: {usage: GAUGE, scale: 10}
+    - h: {usage: HISTOGRAM, scale: 2, default: 50, bucket: [1, 1000000]}
+    - n: {usage: HISTOGRAM, bucket: [1]}
+    - s: {usage: HISTOGRAM, bucket: [1]}
+",
+    );
+    let result = rows(
+        &[("l", TEXT), ("v", INT), ("t", TIME), ("h", FLOAT), ("n", INT), ("s", TEXT)],
+        &[
+            &[
+                Some("a"),
+                Some("1500"),
+                Some("1970-01-01 00:00:07.9+00"),
+                Some("0.5"),
+                None,
+                Some("1"),
+            ],
+            &[Some("b"), None, None, None, Some("1"), Some("NaN")],
+        ],
+    );
+    let harvest = take(&query, &result, None);
+    assert_eq!(
+        lines(&harvest),
+        [
+            "q_v{l=a} 1.5",
+            "q_v{l=b} 5",
+            "q_t{l=a} 7",
+            "q_t{l=b} NaN",
+            "q_h_bucket{l=a,le=1} 1",
+            "q_h_bucket{l=a,le=1e+06} 1",
+            "q_h_bucket{l=a,le=+Inf} 1",
+            "q_h_bucket{l=b,le=1} 0",
+            "q_h_bucket{l=b,le=1e+06} 1",
+            "q_h_bucket{l=b,le=+Inf} 1",
+            "q_h_count{l=a} 1",
+            "q_h_count{l=b} 1",
+            "q_h_sum{l=a} 1",
+            "q_h_sum{l=b} 100",
+            "q_n_bucket{l=b,le=1} 1",
+            "q_n_bucket{l=b,le=+Inf} 1",
+            "q_n_count{l=b} 1",
+            "q_n_sum{l=b} 1",
+        ]
+    );
+    assert!(harvest.families.iter().all(|family| family.kind == Kind::Gauge));
+    assert_eq!(harvest.reason, QueryReason::Type, "a distribution with a hole is none");
+    assert_eq!(harvest.notes.len(), 1, "{:?}", harvest.notes);
+}

@@ -41,8 +41,8 @@ pub(crate) async fn run(
             Ok(rows) => rows,
             Err(error) => return failed(error, capped),
         };
-        if let Some(why) = closed(&rows) {
-            return Ran { ending: Ending::Unavailable(why), answered: true, lost: None };
+        if let Some(ending) = closed(&rows) {
+            return Ran { ending, answered: true, lost: None };
         }
     }
     // Each row gives a series or is of no use, so as many rows as series are read; one more tells
@@ -80,14 +80,21 @@ fn failed(error: QueryError, capped: bool) -> Ran {
     Ran { ending, answered, lost: error.session_lost.then_some(error) }
 }
 
-/// Why a gate keeps the query from running: it must give one `true`.
-fn closed(gate: &Rows) -> Option<String> {
-    match gate.rows.as_slice() {
-        [row] if row.len() == 1 && row[0].as_deref() == Some("t") => None,
-        _ => Some(
+/// Why a gate keeps the query from running: its first row must be one `true`. No row, NULL and false
+/// close it; what is no boolean is a mistake, as in the programs whose files have predicates.
+fn closed(gate: &Rows) -> Option<Ending> {
+    /// `bool` in `pg_type.dat`.
+    const BOOL: u32 = 16;
+    if gate.columns.len() != 1 || gate.columns[0].type_oid != BOOL {
+        let message = "the predicate gives other than one boolean; write `SELECT EXISTS (…)`";
+        return Some(Ending::Failed { reason: QueryReason::Type, message: message.to_owned() });
+    }
+    match gate.rows.first().and_then(|row| row.first()).and_then(Option::as_deref) {
+        Some("t") => None,
+        _ => Some(Ending::Unavailable(
             "a function that it requires, or its predicate, is not there; \
              nothing is to be done where that is meant"
                 .to_owned(),
-        ),
+        )),
     }
 }

@@ -115,9 +115,13 @@ pub struct Backup {
 
 #[derive(Clone, Debug, Default)]
 pub struct Packs {
+    /// Patterns over the names of built-in packs that are off until named, and where they stand.
+    pub include: Vec<(String, Place)>,
     /// Read after the built-in ones; a query of the same name replaces the built-in.
     pub directories: Vec<PackDirectory>,
     pub exclude: Vec<String>,
+    /// What pgsty's `tags` are compared with.
+    pub tags: Vec<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -125,6 +129,8 @@ pub struct PackDirectory {
     pub path: PathBuf,
     /// `native`, `postgres_exporter`, `cnpg` or `pgsty`; detected when none is given.
     pub dialect: Option<String>,
+    /// `nan` or `skip`: what a NULL becomes; the dialect's own way when none is given.
+    pub null_values: Option<String>,
     /// Where the user wrote it, for problems that show later.
     pub place: Place,
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::walk::map;
-use crate::config::yaml::Node;
+use crate::config::yaml::{Node, Value};
 
 /// A dialect of the family format `name: {query, metrics: [{column: {usage, description}}]}`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -55,6 +55,15 @@ const TELLING: &[(Dialect, &[&str])] = &[
     (Dialect::PostgresExporter, &["master", "cache_seconds"]),
 ];
 
+/// Where no field above tells: other fields of a query, and of a column, that one dialect has.
+const ALSO_TELLING: &[(Dialect, &[&str])] =
+    &[(Dialect::Pgsty, &["desc", "priority", "fatal", "skip"])];
+const TELLING_COLUMNS: &[(Dialect, &[&str])] = &[
+    (Dialect::Pgsty, &["rename", "scale", "default", "bucket"]),
+    (Dialect::Cnpg, &["name"]),
+    (Dialect::Native, &["metric"]),
+];
+
 /// Fields of a query that only the native dialect has.
 const NATIVE: &[&str] = &["interval", "scope", "role", "requires", "max_series", "sql"];
 
@@ -69,8 +78,19 @@ pub(super) fn detect(documents: &[Node]) -> (Dialect, Option<&'static str>) {
     if let Some(field) = NATIVE.iter().find(|field| has(field)) {
         return (Dialect::Native, Some(field));
     }
-    for (dialect, fields) in TELLING {
-        if let Some(field) = fields.iter().find(|field| has(field)) {
+    let columns = || {
+        let metrics = queries().filter(|(key, _)| key.name == "metrics").map(|(_, node)| node);
+        let items = metrics.filter_map(|node| match &node.value {
+            Value::List(items) => Some(items),
+            _ => None,
+        });
+        items.flatten().filter_map(map).flatten().filter_map(|(_, node)| map(node)).flatten()
+    };
+    let names = |field: &str| columns().any(|(key, _)| key.name == field);
+    let of_query = TELLING.iter().chain(ALSO_TELLING).map(|told| (told, true));
+    for ((dialect, fields), query) in of_query.chain(TELLING_COLUMNS.iter().map(|t| (t, false))) {
+        let holds = |field: &str| if query { has(field) } else { names(field) };
+        if let Some(field) = fields.iter().find(|field| holds(field)) {
             return (*dialect, Some(field));
         }
     }

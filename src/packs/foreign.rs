@@ -9,9 +9,7 @@ use std::time::Duration;
 
 use super::Dialect;
 use super::native::{USAGES, default_name, mapping, usage_of};
-use super::query::{
-    ColumnUse, Every, Nulls, Query, Requires, Scope, Statement, UnknownColumns, Usage,
-};
+use super::query::{ColumnUse, Every, Query, Scope, Statement, Usage};
 use super::walk::{Walk, text};
 use crate::config::nearest;
 use crate::config::yaml::{Key, Node};
@@ -31,8 +29,6 @@ const QUERY_KEYS: &[&str] = &[
 const COLUMN_KEYS: &[&str] =
     &["usage", "description", "metric_mapping", "metrics_mapping", "pg_version", "name"];
 
-/// Neither program bounds a query; ours gives theirs more than its own.
-const TIMEOUT: Duration = Duration::from_secs(5);
 /// CloudNativePG's `metricsQueriesTTL`, which holds for all its queries.
 const CNPG_TTL: Duration = Duration::from_secs(30);
 
@@ -48,26 +44,10 @@ pub(super) fn query(
     let at = key.at;
     let key: Arc<str> = key.name.as_str().into();
     let map = walk.map(node, &key)?;
-    let mut query = Query {
-        name: Arc::clone(&key),
-        pack: Arc::clone(pack),
-        place: walk.place(at),
-        dialect,
-        interval: if cnpg { Every::Custom(CNPG_TTL) } else { Every::Fast },
-        timeout: TIMEOUT,
-        scope: Scope::Instance,
-        role: None,
-        requires: Requires::default(),
-        predicates: Vec::new(),
-        databases: Vec::new(),
-        max_series: None,
-        statements: Vec::new(),
-        columns: Vec::new(),
-        nulls: Nulls::NaN,
-        unknown_columns: if cnpg { UnknownColumns::Refuse } else { UnknownColumns::Untyped },
-        whole_seconds: true,
-        search_path: Query::FOREIGN_PATH,
-    };
+    let mut query = Query::new(dialect, &key, pack, walk.place(at));
+    if cnpg {
+        query.interval = Every::Custom(CNPG_TTL);
+    }
     let (mut sql, mut prefix, mut metrics) = (None, key.to_string(), None);
     let mut versions = vec![VersionRange::default()];
     for (key, value) in map {

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use super::Dialect;
+use super::load::is_optional;
 use super::query::{Query, Usage};
 use super::sql::bare;
 use crate::config::Problem;
@@ -106,7 +107,8 @@ pub(super) fn lint(query: &Query) -> Vec<Problem> {
     let mut found = Found { query, problems: Vec::new() };
     found.statements();
     found.names();
-    if query.dialect == Dialect::Native {
+    // What a pack repeats of others is as they named it.
+    if query.dialect == Dialect::Native && !is_optional(&query.pack) {
         found.style();
     }
     found.problems

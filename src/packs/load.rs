@@ -1,15 +1,16 @@
-//! The packs of an agent: the built-in ones, then the user's directories in their order.
+//! The packs of an agent: the built-in ones, those that the configuration switches on, then the user's
+//! directories in their order.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use glob::Pattern;
 
-use super::native::TOP;
-use super::walk::Walk;
-use super::{Dialect, Query, builtin as embedded, dialect, foreign, lint, native};
-use crate::config::yaml::{self, Fault, Parsed};
+use super::query::{Nulls, Usage};
+use super::walk::{self, Walk};
+use super::{Dialect, Query, builtin as embedded, dialect, foreign, lint, manifest, native, pgsty};
+use crate::config::yaml::{self, Fault, Node, Parsed};
 use crate::config::{self, Place, Problem};
 
 /// Queries that run, and what is wrong with those that do not.
@@ -42,6 +43,29 @@ impl Packs {
         self.files.extend(later.files);
     }
 
+    /// Leaves the metrics that `other` has to it: a name has one source. What is left of the queries
+    /// here goes on.
+    fn yield_to(&mut self, other: &Self) {
+        let metrics = |query: &Query| -> Vec<Arc<str>> {
+            let makes = |usage: &Usage| !matches!(usage, Usage::Label | Usage::Discard);
+            let columns = query.columns.iter().filter(|column| makes(&column.usage));
+            columns.map(|column| Arc::clone(&column.metric)).collect()
+        };
+        let taken: HashSet<Arc<str>> = other.queries.iter().flat_map(|q| metrics(q)).collect();
+        self.queries.retain_mut(|query| {
+            let own = metrics(query);
+            let lost = own.iter().filter(|name| taken.contains(*name)).count();
+            if lost > 0 {
+                for column in &mut Arc::make_mut(query).columns {
+                    if column.usage != Usage::Label && taken.contains(&column.metric) {
+                        column.usage = Usage::Discard;
+                    }
+                }
+            }
+            lost == 0 || lost < own.len()
+        });
+    }
+
     /// The queries of an instance that leaves out what `exclude` names.
     pub fn without(&self, exclude: &[String]) -> Vec<Arc<Query>> {
         self.queries.iter().filter(|query| !excluded(query, exclude)).cloned().collect()
@@ -60,26 +84,74 @@ pub fn excluded(query: &Query, patterns: &[String]) -> bool {
 /// is not there the configuration's own problems tell.
 pub fn load(settings: &config::Packs) -> Packs {
     let mut packs = builtin();
+    for (pattern, place) in &settings.include {
+        let named: Vec<&str> = builtin_names().filter(|name| fits(pattern, name)).collect();
+        if named.is_empty() {
+            let what = format!("no built-in pack is named `{pattern}`");
+            let known: Vec<&str> = builtin_names().filter(|name| is_optional(name)).collect();
+            let remedy = format!("those that are off until named are {}", known.join(", "));
+            packs.problems.push(Problem::fatal(place.clone(), what, remedy));
+        }
+        for name in named.into_iter().filter(|name| is_optional(name)) {
+            let mut optional = load_builtin(name).unwrap_or_default();
+            optional.queries.retain(|query| !excluded(query, &settings.exclude));
+            packs.yield_to(&optional);
+            packs.add(optional);
+        }
+    }
+    packs.files.clear();
     for directory in &settings.directories {
         let told = directory.dialect.as_deref().map(Dialect::parse).transpose();
-        match (told, std::fs::metadata(&directory.path)) {
-            (Ok(told), Ok(_)) => packs.add(load_path(&directory.path, told)),
-            (Ok(_), Err(_)) => {}
-            (Err(error), _) => {
+        let nulls = directory.null_values.as_deref().map(Nulls::parse).transpose();
+        let (told, nulls) = match (told, nulls) {
+            (Ok(told), Ok(nulls)) => (told, nulls),
+            (Err(error), _) | (_, Err(error)) => {
                 let (what, remedy) = error.split_once("; ").unwrap_or((&error, "correct it"));
                 packs.problems.push(Problem::fatal(directory.place.clone(), what, remedy));
+                continue;
             }
+        };
+        if std::fs::metadata(&directory.path).is_ok() {
+            let mut found = load_path(&directory.path, told);
+            if let Some(nulls) = nulls {
+                found.queries.iter_mut().for_each(|query| Arc::make_mut(query).nulls = nulls);
+            }
+            packs.add(found);
         }
     }
     packs.queries.retain(|query| !excluded(query, &settings.exclude));
+    for query in &mut packs.queries {
+        tagged(query, &settings.tags);
+    }
     packs
 }
 
-/// All built-in packs.
+fn fits(pattern: &str, name: &str) -> bool {
+    Pattern::new(pattern).map_or(pattern == name, |pattern| pattern.matches(name))
+}
+
+/// Leaves of the tags that a query asks for those that the agent's do not meet.
+fn tagged(query: &mut Arc<Query>, tags: &[String]) {
+    let requires = &query.requires;
+    if requires.tags.is_empty() && requires.forbidden_tags.is_empty() {
+        return;
+    }
+    let requires = &mut Arc::make_mut(query).requires;
+    requires.tags.retain(|tag| !tags.contains(tag));
+    requires.forbidden_tags.retain(|tag| tags.contains(tag));
+}
+
+/// Whether a built-in pack is off until the configuration names it: those that repeat other
+/// programs' metrics, faults included.
+pub fn is_optional(pack: &str) -> bool {
+    pack.starts_with("compat-")
+}
+
+/// All built-in packs that are on.
 pub fn builtin() -> Packs {
     let mut packs = Packs::default();
-    for (name, text) in embedded::FILES {
-        packs.add(parse(text, name, &embedded_path(name), Some(Dialect::Native)));
+    for name in builtin_names().filter(|name| !is_optional(name)) {
+        packs.add(load_builtin(name).unwrap_or_default());
     }
     packs.files.clear();
     packs
@@ -150,6 +222,51 @@ pub fn parse(text: &str, pack: &str, file: &Path, told: Option<Dialect>) -> Pack
 fn of_file(parsed: Result<Parsed, Fault>, pack: &str, file: &Path, told: Option<Dialect>) -> Packs {
     let mut walk = Walk::new(file.to_owned());
     let pack: Arc<str> = pack.into();
+    let documents = documents(&mut walk, parsed);
+    let (manifests, documents): (Vec<_>, Vec<_>) =
+        documents.into_iter().partition(manifest::is_manifest);
+    let mut packs = Packs::default();
+    for document in &manifests {
+        for inner in manifest::files(&mut walk, document) {
+            walk.inside = Some(inner.place());
+            let inside = self::documents(&mut walk, yaml::parse(&inner.text));
+            let (packlike, other): (Vec<_>, Vec<_>) =
+                inside.into_iter().partition(|document| walk::map(document).is_some());
+            for document in &other {
+                let what = format!("`{}` holds no queries", inner.name);
+                walk.hint(document.at, what, "nothing is to be done where that is meant");
+            }
+            if !packlike.is_empty() || other.is_empty() {
+                let path = PathBuf::from(format!("{} ({})", file.display(), inner.name));
+                let (dialect, field) = match (told, dialect::detect(&packlike)) {
+                    (None, (Dialect::Native, None)) if inner.cnpg => {
+                        (Dialect::Cnpg, Some("cnpg.io/reload"))
+                    }
+                    (None, detected) => detected,
+                    (Some(told), _) => (told, None),
+                };
+                queries(&mut walk, &packlike, &pack, dialect, &mut packs);
+                packs.files.push((path, dialect, field));
+            }
+            walk.inside = None;
+        }
+    }
+    if manifests.is_empty() || !documents.is_empty() {
+        let (dialect, field) = match told {
+            Some(told) => (told, None),
+            None => dialect::detect(&documents),
+        };
+        queries(&mut walk, &documents, &pack, dialect, &mut packs);
+        packs.files.push((file.to_owned(), dialect, field));
+    }
+    packs.problems = walk.problems;
+    packs.problems.sort();
+    packs.problems.dedup();
+    packs
+}
+
+/// A text's documents; what is wrong with it is noted.
+fn documents(walk: &mut Walk, parsed: Result<Parsed, Fault>) -> Vec<Node> {
     let Parsed { documents, faults } = parsed.unwrap_or_else(|fault| {
         walk.error(fault.at, fault.what, fault.remedy);
         Parsed::default()
@@ -157,20 +274,26 @@ fn of_file(parsed: Result<Parsed, Fault>, pack: &str, file: &Path, told: Option<
     for fault in faults {
         walk.hint(fault.at, fault.what, fault.remedy);
     }
-    let (dialect, field) = match told {
-        Some(dialect) => (dialect, None),
-        None => dialect::detect(&documents),
-    };
-    let mut packs = Packs::default();
-    if dialect == Dialect::Pgsty && !documents.is_empty() {
-        walk.error(TOP, "pgsty's dialect is not read", "write the file in the native dialect");
-    }
-    for document in documents.iter().filter(|_| dialect != Dialect::Pgsty) {
+    documents
+}
+
+/// Adds the queries of a text's documents to `packs`.
+fn queries(
+    walk: &mut Walk,
+    documents: &[Node],
+    pack: &Arc<str>,
+    dialect: Dialect,
+    packs: &mut Packs,
+) {
+    for document in documents {
         let Some(entries) = walk.map(document, "the file") else { continue };
         for entry in entries {
             let read = match dialect {
-                Dialect::Native => native::query(&mut walk, &pack, entry),
-                _ => foreign::query(&mut walk, &pack, dialect, entry),
+                Dialect::Native => native::query(walk, pack, entry),
+                Dialect::Pgsty => pgsty::query(walk, pack, entry),
+                Dialect::PostgresExporter | Dialect::Cnpg => {
+                    foreign::query(walk, pack, dialect, entry)
+                }
             };
             let Some(query) = read else { continue };
             let found = lint::lint(&query);
@@ -181,9 +304,4 @@ fn of_file(parsed: Result<Parsed, Fault>, pack: &str, file: &Path, told: Option<
             }
         }
     }
-    packs.problems = walk.problems;
-    packs.problems.sort();
-    packs.problems.dedup();
-    packs.files.push((file.to_owned(), dialect, field));
-    packs
 }

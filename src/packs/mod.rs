@@ -11,17 +11,23 @@ mod dialect;
 mod foreign;
 mod lint;
 mod load;
+mod manifest;
 mod native;
+mod pgsty;
 mod query;
 mod select;
 mod sql;
 mod walk;
 
 #[cfg(test)]
+mod dialect_tests;
+#[cfg(test)]
 mod tests;
 
 pub use dialect::Dialect;
-pub use load::{Packs, builtin, builtin_names, excluded, load, load_builtin, load_path, parse};
+pub use load::{
+    Packs, builtin, builtin_names, excluded, is_optional, load, load_builtin, load_path, parse,
+};
 pub use query::{
     ColumnUse, Every, Nulls, Query, Requires, Scope, Statement, UnknownColumns, Usage,
 };

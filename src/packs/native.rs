@@ -5,11 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Dialect;
-use super::query::{
-    ColumnUse, Every, Nulls, Query, Requires, Scope, Statement, UnknownColumns, Usage,
-};
+use super::query::{ColumnUse, Every, Nulls, Query, Requires, Scope, Statement, Usage};
 use super::walk::Walk;
-use crate::config::yaml::{Key, Node, Position, Value};
+use crate::config::yaml::{Key, Node, Value};
 use crate::config::{self, nearest};
 use crate::postgres::{Role, VersionRange};
 
@@ -24,6 +22,7 @@ const QUERY_KEYS: &[&str] = &[
     "role",
     "requires",
     "max_series",
+    "null_values",
 ];
 const REQUIRES_KEYS: &[&str] = &["extension", "setting", "function"];
 const STATEMENT_KEYS: &[&str] = &["versions", "query"];
@@ -31,34 +30,13 @@ const COLUMN_KEYS: &[&str] = &["usage", "metric", "description", "metric_mapping
 pub(super) const USAGES: &[&str] =
     &["LABEL", "COUNTER", "GAUGE", "MAPPEDMETRIC", "DURATION", "HISTOGRAM", "DISCARD"];
 
-/// How long a native query may run where it does not say so.
-const TIMEOUT: Duration = Duration::from_secs(2);
-
 /// Reads the query under a key of the file; none where anything in it is wrong.
 pub(super) fn query(walk: &mut Walk, pack: &Arc<str>, (key, node): &(Key, Node)) -> Option<Query> {
     let before = walk.errors();
     let name: Arc<str> = key.name.as_str().into();
     let map = walk.map(node, &name)?;
-    let mut query = Query {
-        place: walk.place(key.at),
-        pack: Arc::clone(pack),
-        dialect: Dialect::Native,
-        interval: Every::Medium,
-        timeout: TIMEOUT,
-        scope: Scope::Instance,
-        role: None,
-        requires: Requires::default(),
-        predicates: Vec::new(),
-        databases: Vec::new(),
-        max_series: None,
-        statements: Vec::new(),
-        columns: Vec::new(),
-        nulls: Nulls::Absent,
-        unknown_columns: UnknownColumns::Ignore,
-        whole_seconds: false,
-        search_path: Query::NATIVE_PATH,
-        name,
-    };
+    let place = walk.place(key.at);
+    let mut query = Query::new(Dialect::Native, &name, pack, place);
     for (key, value) in map {
         match key.name.as_str() {
             "query" | "sql" if !query.statements.is_empty() => walk.error(
@@ -78,6 +56,7 @@ pub(super) fn query(walk: &mut Walk, pack: &Arc<str>, (key, node): &(Key, Node))
             "databases" => query.databases = walk.texts(value, "databases"),
             "role" => set(&mut query.role, walk.parsed(value, "role", role)),
             "requires" => requires(walk, value, &mut query.requires),
+            "null_values" => set(&mut query.nulls, walk.parsed(value, "null_values", Nulls::parse)),
             "max_series" => {
                 query.max_series = walk.parsed(value, "max_series", |text| {
                     text.parse().ok().filter(|n| *n > 0).ok_or_else(|| {
@@ -329,6 +308,3 @@ fn duration(text: &str) -> Result<Duration, String> {
         _ => Err(format!("`{text}` is no duration; write such as 500ms, 15s, 1m or 1h30m")),
     }
 }
-
-/// A place before anything was read, for problems of a whole file.
-pub(super) const TOP: Position = Position { line: 1, column: 1 };

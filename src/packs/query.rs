@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Dialect;
-use crate::config::{Intervals, Place};
+use crate::config::{InstanceKind, Intervals, Place};
 use crate::postgres::{Role, VersionRange};
 
 /// How often a query runs: a class, whose length the configuration says, or a duration of its own.
@@ -51,6 +51,11 @@ pub struct Requires {
     pub setting: Option<String>,
     /// A function by its qualified name; see [`Query::gates`].
     pub function: Option<String>,
+    /// Tags (pgsty's) that the agent must have: what [`super::load`] left of them once it had
+    /// compared them with the configuration's.
+    pub tags: Vec<String>,
+    /// Tags that the agent must not have.
+    pub forbidden_tags: Vec<String>,
 }
 
 /// The SQL for one range of server versions.
@@ -72,6 +77,9 @@ pub enum Usage {
     Duration,
     /// Four columns: `C` upper bounds, `C_bucket` cumulative counts, `C_sum`, `C_count`.
     Histogram,
+    /// One observation a row, counted by these finite rising upper bounds (pgsty's `bucket`): the
+    /// gauges `M_bucket{le}`, `M_count` and `M_sum`, for each result is a distribution of its own.
+    Buckets(Vec<f64>),
     Discard,
 }
 
@@ -99,6 +107,20 @@ pub enum Nulls {
     NaN,
 }
 
+impl Nulls {
+    /// What a word of the configuration, or of a native pack, names.
+    ///
+    /// # Errors
+    /// A sentence with the words there are.
+    pub fn parse(word: &str) -> Result<Self, String> {
+        match word {
+            "nan" => Ok(Self::NaN),
+            "skip" => Ok(Self::Absent),
+            _ => Err(format!("`{word}` says nothing of NULL; write nan or skip")),
+        }
+    }
+}
+
 /// What becomes of a result column that no metric names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UnknownColumns {
@@ -120,6 +142,8 @@ pub struct Query {
     /// Where it is written.
     pub place: Place,
     pub dialect: Dialect,
+    /// What it asks.
+    pub kind: InstanceKind,
     pub interval: Every,
     /// The server's `statement_timeout` for it.
     pub timeout: Duration,
@@ -149,6 +173,36 @@ impl Query {
     pub const NATIVE_PATH: &'static str = "pg_catalog, pg_temp";
     /// `search_path` of foreign ones.
     pub const FOREIGN_PATH: &'static str = "pg_catalog, public, pg_temp";
+
+    /// A query with a dialect's defaults, and nothing to ask yet.
+    pub(super) fn new(dialect: Dialect, name: &str, pack: &Arc<str>, place: Place) -> Self {
+        let native = dialect == Dialect::Native;
+        Self {
+            name: name.into(),
+            pack: Arc::clone(pack),
+            place,
+            dialect,
+            kind: InstanceKind::Postgres,
+            interval: if native { Every::Medium } else { Every::Fast },
+            timeout: Duration::from_secs(if native { 2 } else { 5 }),
+            scope: Scope::Instance,
+            role: None,
+            requires: Requires::default(),
+            predicates: Vec::new(),
+            databases: Vec::new(),
+            max_series: None,
+            statements: Vec::new(),
+            columns: Vec::new(),
+            nulls: if native { Nulls::Absent } else { Nulls::NaN },
+            unknown_columns: match dialect {
+                Dialect::Native | Dialect::Pgsty => UnknownColumns::Ignore,
+                Dialect::PostgresExporter => UnknownColumns::Untyped,
+                Dialect::Cnpg => UnknownColumns::Refuse,
+            },
+            whole_seconds: !native,
+            search_path: if native { Self::NATIVE_PATH } else { Self::FOREIGN_PATH },
+        }
+    }
 
     /// SQL that decides whether the query runs in a database: each must give one row of one `true`;
     /// no row, NULL and false mean `unavailable`.

@@ -2,7 +2,8 @@
 
 use std::borrow::Cow;
 
-use super::Query;
+use super::{Dialect, Query};
+use crate::config::InstanceKind;
 use crate::postgres::Facts;
 
 /// Why a query does not run on a server: one sentence for the status page.
@@ -19,6 +20,15 @@ pub struct Unavailable {
 /// or a setting that is off.
 pub fn select<'q>(query: &'q Query, facts: &Facts) -> Result<Cow<'q, str>, Unavailable> {
     let no = |why: String| Err(Unavailable { why });
+    if query.kind == InstanceKind::Pgbouncer {
+        return no("it is for PgBouncer, and this server is PostgreSQL".to_owned());
+    }
+    if let Some(tag) = query.requires.tags.first() {
+        return no(format!("the agent has no tag `{tag}` under `packs.tags`"));
+    }
+    if let Some(tag) = query.requires.forbidden_tags.first() {
+        return no(format!("the agent has the tag `{tag}`, and it is for those without"));
+    }
     let Some(statement) = query.statements.iter().find(|s| s.versions.contains(facts.version))
     else {
         return no(format!("it has no SQL for PostgreSQL {}", facts.version));
@@ -50,7 +60,8 @@ pub fn select<'q>(query: &'q Query, facts: &Facts) -> Result<Cow<'q, str>, Unava
     match facts.extensions.get(name) {
         Some(extension) => {
             let schema = format!("\"{}\"", extension.schema.replace('"', "\"\""));
-            Ok(if statement.sql.contains("{schema}") {
+            // In other dialects a brace is only a brace.
+            Ok(if query.dialect == Dialect::Native && statement.sql.contains("{schema}") {
                 statement.sql.replace("{schema}", &schema).into()
             } else {
                 (&statement.sql).into()

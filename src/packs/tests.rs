@@ -339,9 +339,11 @@ fn directories_replace_and_exclude() {
         directories: vec![PackDirectory {
             path: directory.path().to_owned(),
             dialect: None,
+            null_values: None,
             place: Place::default(),
         }],
         exclude: vec!["pg_stat_bg*".to_owned(), "wal".to_owned()],
+        ..config::Packs::default()
     };
     let packs = load(&settings);
     let sql =

@@ -10,14 +10,32 @@ use crate::config::{Place, Problem, nearest};
 pub(super) struct Walk {
     pub(super) file: Arc<PathBuf>,
     pub(super) problems: Vec<Problem>,
+    /// Where the text that is walked stands in the file, if it is not the file itself.
+    pub(super) inside: Option<Inside>,
+}
+
+/// How positions in a text within a file become positions of the file.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Inside {
+    /// Its lines are the file's, that many lines further down and columns further in.
+    Below(u64, u64),
+    /// It is encoded: all of it stands here.
+    At(Position),
 }
 
 impl Walk {
     pub(super) fn new(file: PathBuf) -> Self {
-        Self { file: Arc::new(file), problems: Vec::new() }
+        Self { file: Arc::new(file), problems: Vec::new(), inside: None }
     }
 
     pub(super) fn place(&self, at: Position) -> Place {
+        let at = match self.inside {
+            None => at,
+            Some(Inside::Below(lines, columns)) => {
+                Position { line: at.line + lines, column: at.column + columns }
+            }
+            Some(Inside::At(place)) => place,
+        };
         Place { file: Some((*self.file).clone()), line: at.line, column: at.column }
     }
 
