@@ -80,7 +80,7 @@ pub(crate) fn of(house: &House) -> Summary {
         !rules.is_empty() && healthy == rules.len() && firing.is_empty(),
     );
 
-    let shipped = number("sum(pgvigil_loki_entries_total)").unwrap_or(0.0);
+    let shipped = number("sum(pgvigil_log_settled_entries_total)").unwrap_or(0.0);
     let destination = if house.loki.is_some() { "to Loki" } else { "to the local store" };
     line("log records shipped", format!("{shipped} {destination}"), shipped >= 1.0);
     if house.loki.is_some() {

@@ -68,8 +68,8 @@ fn logs(status: &mut Status, found: &LogStatus, rivers: &Rivers) {
             },
             state: standing.outcome.unwrap_or("nothing sent yet").to_owned(),
             message: standing.problem.clone(),
+            entries: lane.settled,
             last: standing.last_stored.and_then(|at| SystemTime::now().duration_since(at).ok()),
-            ..DestinationRow::default()
         });
     }
 }

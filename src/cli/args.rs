@@ -86,12 +86,13 @@ pub struct Check {
 
     /// How problems are printed
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
-    pub format: CheckFormat,
+    pub format: Format,
 }
 
+/// How things are printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum CheckFormat {
-    /// FILE:LINE:COLUMN: what is wrong; what to do
+pub enum Format {
+    /// For people
     #[default]
     Text,
     /// One JSON object a line
@@ -155,9 +156,9 @@ pub struct Parse {
     #[arg(long, value_name = "LEVEL", value_enum, default_value_t)]
     pub redact: Redact,
 
-    /// Print one JSON object a record
-    #[arg(long)]
-    pub json: bool,
+    /// How records are printed
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
+    pub format: Format,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -214,17 +215,8 @@ pub struct Cat {
     pub follow: bool,
 
     /// How records are printed
-    #[arg(long, value_enum, default_value_t)]
-    pub format: CatFormat,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum CatFormat {
-    /// For people
-    #[default]
-    Text,
-    /// One JSON object a record
-    Json,
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
+    pub format: Format,
 }
 
 /// A point in time as a user tells it.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::args::{Check, CheckFormat};
+use super::args::{Check, Format};
 use super::input;
 use crate::app::Failure;
 use crate::config::{self, Examined, Flags, Instance, LogInput, Logs, Place, Problem, Settings};
@@ -203,12 +203,12 @@ async fn loki(logs: &Logs, telemetry: &Telemetry, found: &mut Found) {
     }
 }
 
-fn print(found: &Found, format: CheckFormat) -> std::io::Result<()> {
+fn print(found: &Found, format: Format) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
     for problem in &found.problems {
         match format {
-            CheckFormat::Text => writeln!(out, "{problem}")?,
-            CheckFormat::Json => {
+            Format::Text => writeln!(out, "{problem}")?,
+            Format::Json => {
                 let line = serde_json::json!({
                     "file": problem.place.file,
                     "line": problem.place.line,

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use jiff::Timestamp;
 
-use super::args::{Cat, CatFormat, When};
+use super::args::{Cat, Format, When};
 use super::logs_parse::visible;
 use crate::app::Failure;
 use crate::config::{self, Flags, Lookup, Settings};
@@ -32,7 +32,7 @@ pub(super) fn run(args: &Cat, environment: Lookup<'_>) -> Result<(), Failure> {
     let settings = config::examine(&input).settings;
     let route = route(args, &settings)?;
     let query = query(args, SystemTime::now());
-    let json = args.format == CatFormat::Json;
+    let json = args.format == Format::Json;
     let colour = !json && io::stdout().is_terminal();
     let mut out = io::BufWriter::new(io::stdout().lock());
     let mut rows = store::cat(&settings.state_directory, &route, query);

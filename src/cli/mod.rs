@@ -59,7 +59,7 @@ fn show_records(args: args::Parse) -> Result<(), Failure> {
             args::Redact::Credentials => Level::Credentials,
             args::Redact::Literals => Level::Literals,
         },
-        json: args.json,
+        json: args.format == args::Format::Json,
         colour: std::io::stdout().is_terminal(),
     };
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());

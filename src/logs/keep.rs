@@ -96,6 +96,9 @@ async fn stored(
         }
     }
     // In a spool nothing is at its end yet: how it stands is the sender's to say.
+    if is_last {
+        lane.settle(batch.entries.len() + batch.late.len());
+    }
     if is_last || lane.standing().outcome == Some("disk") {
         lane.stand("stored", None);
     }

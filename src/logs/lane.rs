@@ -1,6 +1,7 @@
 //! A lane: one route's queue into one stream. Readers put records in, one sender takes batches out;
 //! a full lane stops the reading of whoever feeds it, and of nobody else.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -63,6 +64,8 @@ pub(super) struct Lane {
     filled: Notify,
     feeders: Vec<Arc<Wake>>,
     standing: Mutex<Standing>,
+    /// Entries that are stored, or refused for good.
+    settled: AtomicU64,
     /// How old a record may be for Loki, and when it last said so.
     max_age: Mutex<Option<(i64, Instant)>>,
 }
@@ -98,6 +101,7 @@ impl Lane {
             filled: Notify::new(),
             feeders: Vec::new(),
             standing: Mutex::default(),
+            settled: AtomicU64::default(),
             max_age: Mutex::default(),
         }
     }
@@ -243,6 +247,16 @@ impl Lane {
     pub(super) fn waiting_since(&self) -> Option<Instant> {
         let queue = self.lock();
         queue.sending_since.or_else(|| queue.sealed.as_ref()?.since).or(queue.building.since)
+    }
+
+    /// Notes that so many entries more are stored, or refused for good.
+    pub(super) fn settle(&self, entries: usize) {
+        self.settled.fetch_add(entries as u64, Ordering::Relaxed);
+    }
+
+    /// Entries settled since the start.
+    pub(super) fn settled(&self) -> u64 {
+        self.settled.load(Ordering::Relaxed)
     }
 
     pub(super) fn standing(&self) -> Standing {

@@ -19,7 +19,7 @@ use super::store::{Kept, Store};
 use super::wake::Wake;
 use crate::config::{Destination, LogInput, LogSource, Logs, Redaction, Settings};
 use crate::loki::{Loki, StreamLabels};
-use crate::metric::Family;
+use crate::metric::{Family, Kind, Labels};
 use crate::postgres::LogSettings;
 use crate::task::{Group, Stop};
 use crate::telemetry::Telemetry;
@@ -86,6 +86,8 @@ pub struct LaneStatus {
     pub tenant: Option<String>,
     pub labels: StreamLabels,
     pub standing: Standing,
+    /// Entries stored, or refused for good, since the start.
+    pub settled: u64,
     /// For how long the oldest record that was read waits.
     pub waiting_seconds: f64,
 }
@@ -181,7 +183,23 @@ impl Shipper {
                 (Arc::clone(&feed.counts), lags.collect())
             })
             .collect();
-        count::families(&sources)
+        let mut families = count::families(&sources);
+        families.push(Arc::new(self.settled()));
+        families
+    }
+
+    /// What each stream has behind it, under its own labels.
+    fn settled(&self) -> Family {
+        let mut family = Family::new(
+            "pgvigil_log_settled_entries_total",
+            "Entries that Loki or the local store has stored, or refused for good, since the start.",
+            Kind::Counter,
+        );
+        for lane in &self.lanes {
+            let labels = lane.labels.iter().filter(|(name, _)| *name != "service_name");
+            family.push(Labels::new(labels), lane.settled() as f64);
+        }
+        family
     }
 
     /// By source and route: bytes that are not acknowledged.
@@ -224,6 +242,7 @@ impl Shipper {
             tenant: lane.tenant.clone(),
             labels: lane.labels.clone(),
             standing: lane.standing(),
+            settled: lane.settled(),
             waiting_seconds: waiting(lane),
         });
         LogStatus {

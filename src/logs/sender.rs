@@ -77,7 +77,11 @@ pub(super) async fn deliver(
             );
         }
     };
-    Box::pin(loki.deliver(Delivery { tenant, labels, entries }, pace, stop, told)).await
+    let sent = Box::pin(loki.deliver(Delivery { tenant, labels, entries }, pace, stop, told)).await;
+    if sent {
+        lane.settle(entries.len());
+    }
+    sent
 }
 
 /// What keeps a batch from being stored, in one sentence with its remedy.

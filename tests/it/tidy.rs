@@ -153,3 +153,14 @@ fn the_dependency_tree_stays_small_and_of_one_kind() {
         assert!(!packages.iter().any(|p| p.starts_with(banned)), "{banned} is in the tree");
     }
 }
+
+#[test]
+fn every_test_file_is_listed() {
+    let main = fs::read_to_string(root().join("tests/it/main.rs")).unwrap();
+    for entry in fs::read_dir(root().join("tests/it")).unwrap().map(Result::unwrap) {
+        let name = entry.file_name().into_string().unwrap();
+        let module = name.strip_suffix(".rs").unwrap_or(&name).to_owned();
+        let listed = main.lines().any(|line| line.starts_with(&format!("mod {module};")));
+        assert!(module == "main" || listed, "tests/it/{name} is not run: list it in main.rs");
+    }
+}
