@@ -9,7 +9,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use crate::screen::Screen;
-use crate::support::agent::{Agent, pgvigil, project};
+use crate::support::agent::{Agent, binary, pgvigil, project};
 use crate::support::loki::Loki;
 use crate::support::postgres::{Cluster, MONITOR, Options, PASSWORD, write_owned};
 use crate::support::prometheus::Prometheus;
@@ -118,8 +118,11 @@ impl House {
         match &self.loki {
             Some(loki) => screen
                 .say(&format!("  Loki          {}", link(loki.address, "/loki/api/v1/labels"))),
-            None => screen
-                .say("  log           pgvigil logs cat --state-directory (see the status page)"),
+            None => screen.say(&format!(
+                "  log           {} logs cat --follow --config {}",
+                binary().display(),
+                self.agent.directory.path().join("pgvigil.yml").display()
+            )),
         }
         screen.say(&format!(
             "  psql          psql -h 127.0.0.1 -p {} -U postgres shop",

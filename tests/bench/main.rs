@@ -158,7 +158,8 @@ fn log_cost(mebibytes: u64) {
     command.arg(&configuration);
     let started = Instant::now();
     let agent = Agent::spawn(command, Arc::clone(&directory));
-    let shipped = |page: &str| sample(page, "pgvigil_log_settled_entries_total", &[]).unwrap_or(0.0);
+    let shipped =
+        |page: &str| sample(page, "pgvigil_log_settled_entries_total", &[]).unwrap_or(0.0);
     agent.await_metrics(Duration::from_secs(600), |page| shipped(page) >= records as f64);
     let elapsed = started.elapsed().as_secs_f64();
     let cpu = cpu_seconds(agent.pid());
