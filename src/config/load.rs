@@ -41,7 +41,7 @@ const BLOCKS: [(&str, &[&str]); 12] = [
 ];
 
 /// The block that a key belongs to, where it belongs to one alone.
-pub(super) fn home_of(key: &str) -> Option<&'static str> {
+fn home_of(key: &str) -> Option<&'static str> {
     let mut homes = BLOCKS.iter().filter(|(_, keys)| keys.contains(&key)).map(|(block, _)| *block);
     homes.next().filter(|_| homes.next().is_none())
 }
@@ -100,7 +100,7 @@ pub fn load(input: &Input<'_>) -> Result<Loaded, Vec<Problem>> {
 
 /// Reads and judges everything; never fails.
 pub fn examine(input: &Input<'_>) -> Examined {
-    let walk = Walk::new(input.file.as_deref(), input.environment);
+    let walk = Walk::new(input.file.as_deref(), input.environment, home_of);
     let nothing = Node { at: Position::default(), value: Value::Null };
     let root = input.file.as_deref().and_then(|file| read(&walk, file)).unwrap_or(nothing);
     let settings = settings(&walk, &root, input);

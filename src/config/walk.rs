@@ -13,12 +13,18 @@ use crate::secret::Secret;
 pub(super) struct Walk<'a> {
     file: Option<&'a Path>,
     lookup: Lookup<'a>,
+    home: fn(&str) -> Option<&'static str>,
     problems: RefCell<Vec<Problem>>,
 }
 
 impl<'a> Walk<'a> {
-    pub(super) fn new(file: Option<&'a Path>, lookup: Lookup<'a>) -> Self {
-        Self { file, lookup, problems: RefCell::default() }
+    /// `home` names the block that a key belongs to, for keys that stand in a wrong one.
+    pub(super) fn new(
+        file: Option<&'a Path>,
+        lookup: Lookup<'a>,
+        home: fn(&str) -> Option<&'static str>,
+    ) -> Self {
+        Self { file, lookup, home, problems: RefCell::default() }
     }
 
     pub(super) fn lookup(&self) -> Lookup<'a> {
@@ -139,7 +145,7 @@ impl<'a> Item<'a> {
         };
         let remedy = if let Some(near) = scalar::nearest(&key.name, keys) {
             format!("did you mean {}?", quoted(near))
-        } else if let Some(home) = super::load::home_of(&key.name) {
+        } else if let Some(home) = (self.walk.home)(&key.name) {
             format!("it belongs under {}", quoted(home))
         } else {
             format!("known here are {}", keys.join(", "))

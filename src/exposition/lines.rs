@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
 
+use super::dropped::Dropped;
 use super::negotiate::Format;
-use super::page::Dropped;
 use super::words;
 use crate::metric::{Family, Histogram, Kind, Labels, Point, is_label_name};
 

@@ -5,10 +5,12 @@
 //! writes one family's header and one producer's samples (pure functions of their family, so that a
 //! large result can be written once, when it changes), `words` writes names, values and escapes.
 
+mod dropped;
 mod lines;
 mod negotiate;
 mod page;
 mod words;
 
+pub use dropped::Dropped;
 pub use negotiate::{Choice, Format, content_type, negotiate};
-pub use page::{Dropped, Page, render};
+pub use page::{Page, render};

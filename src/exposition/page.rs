@@ -8,6 +8,7 @@ use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
+use super::dropped::Dropped;
 use super::lines::{self, Seen, Title};
 use super::negotiate::{Choice, Format};
 use crate::metric::{Family, Kind, is_metric_name};
@@ -18,24 +19,6 @@ pub struct Page {
     /// In gzip where that was chosen.
     pub body: Bytes,
     pub dropped: Dropped,
-}
-
-/// Series that could not stand on a page, by why.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Dropped {
-    /// Another series of the family has the same labels.
-    pub duplicate: u64,
-    /// The family's name belongs to a family of another kind.
-    pub kind: u64,
-    /// The family or a label has a name that Prometheus does not take.
-    pub name: u64,
-}
-
-impl Dropped {
-    /// Each count with the word for its reason.
-    pub fn by_reason(self) -> [(&'static str, u64); 3] {
-        [("duplicate", self.duplicate), ("kind", self.kind), ("name", self.name)]
-    }
 }
 
 /// Writes a page. Families come in alphabetical order, their samples in the order of `families`; of

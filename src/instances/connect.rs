@@ -10,7 +10,7 @@ use tokio_postgres::config::{ChannelBinding as Wire, SslMode};
 
 use super::budget::{Address, Budgets, SESSIONS};
 use super::cancel::Canceller;
-use super::failure::Attempt;
+use super::failure::{Attempt, ConnectError};
 use super::place::{self, Shown};
 use super::session::Session;
 use super::socket::Held;
@@ -39,15 +39,6 @@ const OPTIONS: &str = "\
     -c jit=off -c max_parallel_workers_per_gather=0 \
     -c datestyle=ISO -c intervalstyle=postgres -c timezone=UTC \
     -c extra_float_digits=1 -c bytea_output=hex";
-
-/// Why there is no session.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{message}")]
-pub struct ConnectError {
-    pub reason: InstanceReason,
-    /// What happened and what to do, in one sentence without secrets.
-    pub message: String,
-}
 
 /// A certificate that the last connect met.
 #[derive(Clone, Debug, PartialEq, Eq)]

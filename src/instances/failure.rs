@@ -6,9 +6,17 @@ use std::io;
 use tokio_postgres::Error;
 use tokio_postgres::error::DbError;
 
-use super::connect::ConnectError;
 use crate::net::tls::explain;
 use crate::postgres::InstanceReason;
+
+/// Why there is no session.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct ConnectError {
+    pub reason: InstanceReason,
+    /// What happened and what to do, in one sentence without secrets.
+    pub message: String,
+}
 
 /// Who wanted what where, for the sentences.
 pub(super) struct Attempt<'a> {

@@ -20,6 +20,7 @@ mod tls;
 mod wire;
 
 pub use budget::{Budgets, SESSIONS};
-pub use connect::{CertificateSeen, ConnectError, Connector};
+pub use connect::{CertificateSeen, Connector};
+pub use failure::ConnectError;
 pub use rows::{Column, Rows};
 pub use session::{Limits, QueryError, SEARCH_PATH, Session};

@@ -1,0 +1,19 @@
+//! What could not stand on a page, counted by why.
+
+/// Series that could not stand on a page, by why.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Dropped {
+    /// Another series of the family has the same labels.
+    pub duplicate: u64,
+    /// The family's name belongs to a family of another kind.
+    pub kind: u64,
+    /// The family or a label has a name that Prometheus does not take.
+    pub name: u64,
+}
+
+impl Dropped {
+    /// Each count with the word for its reason.
+    pub fn by_reason(self) -> [(&'static str, u64); 3] {
+        [("duplicate", self.duplicate), ("kind", self.kind), ("name", self.name)]
+    }
+}
