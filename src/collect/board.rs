@@ -7,11 +7,13 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::cadence::{Cadence, MIN_AGE, next_time, withdrawal};
+use super::caps::{Caps, Known};
+use super::databases::{Databases, Next};
 use super::rows::Harvest;
 use super::standing::{Standing, Verdict};
-use crate::config::Intervals;
+use crate::config::{Collection, DatabaseFilter, Intervals};
 use crate::metric::Family;
-use crate::packs::{self, Every, Query};
+use crate::packs::{self, Every, Query, Scope};
 use crate::postgres::{Facts, QueryReason};
 
 /// How long a statement may take in the fast lane. Below [`MIN_AGE`], so that while one is stuck the
@@ -31,7 +33,7 @@ pub(crate) enum Lane {
 }
 
 /// What a lane does next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Job {
     /// Ask whether the server answers, and in which role.
     Ping,
@@ -39,6 +41,8 @@ pub(crate) enum Job {
     Facts,
     /// Run the entry of that index.
     Query(usize),
+    /// Run in that database what is due there.
+    Visit(Arc<str>),
     /// Nothing is due before.
     Wait(Instant),
 }
@@ -74,7 +78,7 @@ pub(crate) struct Run {
 
 impl Run {
     /// What stands for a run that did not take place.
-    fn without_rows(reason: QueryReason, message: &str, now: Instant) -> Self {
+    pub(crate) fn without_rows(reason: QueryReason, message: &str, now: Instant) -> Self {
         Self {
             finished: now,
             duration: Duration::ZERO,
@@ -85,6 +89,56 @@ impl Run {
             truncated: false,
         }
     }
+
+    /// Whether it is worth a line in the log after `last`. The words may change from run to run, with
+    /// the number of rows for instance.
+    pub(crate) fn is_news(&self, last: Option<&Self>) -> bool {
+        self.reason != QueryReason::Unavailable
+            && match last {
+                Some(last) => {
+                    last.reason != self.reason || last.message.is_some() != self.message.is_some()
+                }
+                None => self.reason != QueryReason::Ok || self.message.is_some(),
+            }
+    }
+}
+
+/// The run that ended so; its result goes to `shown`.
+pub(crate) fn concluded(
+    ending: Ending,
+    duration: Duration,
+    now: Instant,
+    shown: &mut Option<Shown>,
+) -> Run {
+    let mut run = Run { duration, message: None, ..Run::without_rows(QueryReason::Ok, "", now) };
+    match ending {
+        Ending::TooSlow => {
+            run.reason = QueryReason::Timeout;
+            run.message = Some(format!(
+                "it takes longer than {} ms, which only a second session gives it; \
+                 see why there is none",
+                FAST_CAP.as_millis()
+            ));
+        }
+        Ending::Unavailable(why) => {
+            run.reason = QueryReason::Unavailable;
+            run.message = Some(why);
+            *shown = None;
+        }
+        Ending::Failed { reason, message } => {
+            run.reason = reason;
+            run.message = Some(message);
+        }
+        Ending::Rows(harvest) => {
+            run.reason = harvest.reason;
+            run.message = (!harvest.notes.is_empty()).then(|| told(&harvest.notes));
+            run.rows = harvest.rows;
+            run.dropped = harvest.dropped;
+            run.truncated = harvest.truncated;
+            *shown = Some(Shown { at: now, series: harvest.series, families: harvest.families });
+        }
+    }
+    run
 }
 
 /// The last result that a query gave.
@@ -114,6 +168,8 @@ pub(crate) struct Entry {
     running: bool,
     /// The session was lost while it ran: perhaps by it.
     suspect: bool,
+    /// Of the tables or indexes that it shows one by one.
+    members: Known,
     pub(crate) last: Option<Run>,
     pub(crate) shown: Option<Shown>,
 }
@@ -133,7 +189,11 @@ impl Entry {
 pub(crate) struct Board {
     pub(crate) standing: Standing,
     pub(crate) facts: Option<Arc<Facts>>,
+    /// What runs once for the instance.
     pub(crate) entries: Vec<Entry>,
+    /// What runs in every database.
+    pub(crate) databases: Databases,
+    pub(crate) caps: Caps,
     /// Sessions that lanes hold now, and all that were ever opened.
     pub(crate) sessions_open: usize,
     /// The offset from which queries on their own clock are spread.
@@ -159,9 +219,13 @@ impl Board {
     pub(crate) fn new(
         name: &str,
         queries: Vec<Arc<Query>>,
-        intervals: &Intervals,
+        collection: &Collection,
+        filter: &DatabaseFilter,
         now: Instant,
     ) -> Self {
+        let intervals = &collection.intervals;
+        let databases = Databases::new(name, &queries, filter, intervals, now);
+        let queries = queries.into_iter().filter(|query| query.scope == Scope::Instance);
         let entry = |query: Arc<Query>| Entry {
             interval: query.interval.duration(intervals),
             fast: query.interval == Every::Fast,
@@ -173,13 +237,16 @@ impl Board {
             started: None,
             running: false,
             suspect: false,
+            members: Arc::default(),
             last: None,
             shown: None,
         };
         Self {
             standing: Standing::new(now),
             facts: None,
-            entries: queries.into_iter().map(entry).collect(),
+            entries: queries.map(entry).collect(),
+            databases,
+            caps: Caps::of(collection),
             sessions_open: 0,
             epoch: now,
             name: name.into(),
@@ -245,7 +312,16 @@ impl Board {
     /// What `lane` does next.
     pub(crate) fn next(&self, lane: Lane, now: Instant) -> Job {
         match lane {
-            Lane::Rest => self.next_rest(now),
+            Lane::Rest => match (self.next_rest(now), self.databases.next(now)) {
+                (Job::Wait(_), Next::Visit(database)) => Job::Visit(database),
+                (Job::Query(_) | Job::Facts, Next::Visit(database))
+                    if self.databases.is_neglected(now) =>
+                {
+                    Job::Visit(database)
+                }
+                (Job::Wait(until), Next::At(visit)) => Job::Wait(until.min(visit)),
+                (job, _) => job,
+            },
             Lane::Fast => match self.next_fast(now) {
                 Job::Wait(until) if self.single.is_some() => match self.next_rest(now) {
                     Job::Wait(other) => Job::Wait(until.min(other)),
@@ -327,7 +403,7 @@ impl Board {
         index: usize,
         lane: Lane,
         now: Instant,
-    ) -> Option<(Arc<Query>, Arc<str>)> {
+    ) -> Option<(Arc<Query>, Arc<str>, Known)> {
         let entry = &mut self.entries[index];
         let sql = Arc::clone(entry.sql.as_ref()?.as_ref().ok()?);
         if lane == Lane::Fast {
@@ -338,7 +414,7 @@ impl Board {
         entry.started = Some(now);
         entry.asked = None;
         entry.due = next_time(self.epoch, &(&self.name, &entry.query.name), entry.interval, now);
-        Some((Arc::clone(&entry.query), sql))
+        Some((Arc::clone(&entry.query), sql, Arc::clone(&entry.members)))
     }
 
     /// A run has ended. Returns the outcome where it is news for the log.
@@ -355,55 +431,19 @@ impl Board {
         let entry = &mut self.entries[index];
         entry.running = false;
         let duration = entry.started.map_or(Duration::ZERO, |started| now - started);
-        let mut run =
-            Run { duration, message: None, ..Run::without_rows(QueryReason::Ok, "", now) };
-        match ending {
-            Ending::TooSlow if self.single.is_none() => {
-                entry.exiled = true;
-                entry.asked = Some(now);
-                return None;
-            }
-            Ending::TooSlow => {
-                run.reason = QueryReason::Timeout;
-                run.message = Some(format!(
-                    "it takes longer than {} ms, which only a second session gives it; \
-                     see why there is none",
-                    FAST_CAP.as_millis()
-                ));
-            }
-            Ending::Unavailable(why) => {
-                run.reason = QueryReason::Unavailable;
-                run.message = Some(why);
-                entry.shown = None;
-            }
-            Ending::Failed { reason, message } => {
-                run.reason = reason;
-                run.message = Some(message);
-            }
-            Ending::Rows(harvest) => {
-                run.reason = harvest.reason;
-                run.message = (!harvest.notes.is_empty()).then(|| told(&harvest.notes));
-                run.rows = harvest.rows;
-                run.dropped = harvest.dropped;
-                run.truncated = harvest.truncated;
-                entry.shown =
-                    Some(Shown { at: now, series: harvest.series, families: harvest.families });
-            }
+        if matches!(ending, Ending::TooSlow) && self.single.is_none() {
+            entry.exiled = true;
+            entry.asked = Some(now);
+            return None;
         }
+        let run = concluded(ending, duration, now, &mut entry.shown);
         let late = matches!(run.reason, QueryReason::Timeout | QueryReason::LockTimeout);
         // Whoever was exiled comes back when it is quick again.
         entry.exiled = entry.fast && (late || (entry.exiled && duration > FAST_CAP / 2));
         if entry.exiled {
             entry.due = now + entry.interval;
         }
-        // The words may change from run to run, with the number of rows for instance.
-        let news = run.reason != QueryReason::Unavailable
-            && match &entry.last {
-                Some(last) => {
-                    last.reason != run.reason || last.message.is_some() != run.message.is_some()
-                }
-                None => run.reason != QueryReason::Ok || run.message.is_some(),
-            };
+        let news = run.is_news(entry.last.as_ref());
         let told = (run.reason, run.message.clone());
         entry.last = Some(run);
         news.then_some(told)
@@ -431,6 +471,11 @@ impl Board {
             self.ping_running = false;
             self.in_hand = None;
         }
+    }
+
+    /// What the facts say may no longer hold: they are read again soon.
+    pub(crate) fn facts_doubted(&mut self, now: Instant) {
+        self.facts_due = self.facts_due.min(now + Duration::from_secs(1));
     }
 
     /// The facts were asked for, whatever came of it.
@@ -484,6 +529,7 @@ impl Board {
             }
             entry.sql = Some(sql);
         }
+        self.databases.learn(&facts, changed, now);
         self.facts = Some(Arc::new(facts));
     }
 
@@ -495,6 +541,9 @@ impl Board {
             if concerned {
                 entry.last = Some(Run::without_rows(QueryReason::Connect, message, now));
             }
+        }
+        if lane != Some(Lane::Fast) {
+            self.databases.unreachable(message, now);
         }
     }
 }

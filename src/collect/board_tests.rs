@@ -30,7 +30,9 @@ impl Play {
             hourly: seconds(3600.0),
         };
         let now = Instant::now();
-        let board = Board::new("s", queries(Dialect::Native, PACK), &intervals, now);
+        let collection = Collection { intervals, ..Collection::default() };
+        let all = DatabaseFilter::default();
+        let board = Board::new("s", queries(Dialect::Native, PACK), &collection, &all, now);
         Self { board, start: now, now }
     }
 
@@ -99,6 +101,7 @@ impl Play {
                     self.board.ping_ends(lane);
                     done.push("ping".to_owned());
                 }
+                Job::Visit(database) => panic!("{database}"),
                 Job::Facts => {
                     self.board.facts_asked(self.now);
                     self.pass(0.001);

@@ -39,8 +39,13 @@ impl Collector {
             .iter()
             .map(|instance| {
                 let queries = packs.without(&instance.exclude_packs);
-                let board =
-                    Board::new(&instance.name, queries, &settings.collection.intervals, now);
+                let board = Board::new(
+                    &instance.name,
+                    queries,
+                    &settings.collection,
+                    &instance.databases,
+                    now,
+                );
                 Arc::new(Worker::new(
                     &instance.name,
                     &instance.cluster,
@@ -121,6 +126,11 @@ fn page(worker: &Worker, begin: Instant) -> Vec<Arc<Family>> {
     let mut families = report::families(&board, &subject);
     for entry in &board.entries {
         if let Some(shown) = board.present(entry, now) {
+            families.extend(shown.families.iter().cloned());
+        }
+    }
+    for (_, cell) in board.databases.cells() {
+        if let Some(shown) = cell.present(now) {
             families.extend(shown.families.iter().cloned());
         }
     }

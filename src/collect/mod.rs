@@ -5,14 +5,17 @@
 //! that are cancelled, concurrent or doubled cost nothing more.
 //!
 //! Pure: `decode` (a column's text to a number), `rows` (rows to families), `claims` (who may write
-//! which name), `cadence` (when), `standing` (how the instance stands), `board` (what is due, what
-//! is known), `report` and `status` (what is told of it). Input and output: `run`, `worker`,
+//! which name), `cadence` (when), `caps` (what is shown one by one), `standing` (how the instance
+//! stands), `board` (what is due, what is known), `databases` (the same, database by database),
+//! `report` and `status` (what is told of it). Input and output: `run`, `worker`, `visit`,
 //! `collector`, `once`.
 
 mod board;
 mod cadence;
+mod caps;
 mod claims;
 mod collector;
+mod databases;
 mod decode;
 mod once;
 mod report;
@@ -23,6 +26,7 @@ mod standing;
 mod status;
 #[cfg(test)]
 mod testing;
+mod visit;
 mod worker;
 
 pub use collector::Collector;

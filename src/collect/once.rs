@@ -1,11 +1,12 @@
 //! Packs run once on one instance: how their author works.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::board::Ending;
+use super::caps::{Caps, Members};
 use super::claims::Claims;
 use super::collector::base;
 use super::rows::Terms;
@@ -14,7 +15,7 @@ use super::worker::{CONNECT, stand};
 use crate::config::{Instance, Settings};
 use crate::instances::{Budgets, Connector};
 use crate::metric::Family;
-use crate::packs::{self, Query};
+use crate::packs::{self, Query, Scope};
 use crate::postgres::{InstanceReason, QueryReason};
 
 /// What running some queries once gave.
@@ -73,10 +74,15 @@ pub async fn run_once(
         let ending = match packs::select(query, facts) {
             Err(unavailable) => Ending::Unavailable(unavailable.why),
             Ok(sql) => {
+                let (sql, shown) = Caps::of(&settings.collection).fill(&sql);
+                let max_series = query.max_series.or(settings.collection.max_series);
                 let terms = Terms {
                     base: &base,
                     claims: &claims,
-                    max_series: query.max_series.or(settings.collection.max_series),
+                    max_series: shown.max_series(query, max_series),
+                    database: (query.scope == Scope::Database).then_some(&*facts.database),
+                    shown,
+                    members: &Mutex::new(Members::default()),
                 };
                 let Ran { ending, lost, .. } = run(session, query, &sql, None, &terms).await;
                 if lost.is_some() {

@@ -1,15 +1,19 @@
 //! What the agent itself says of an instance: whether it is up, why not, and how its queries fare.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::time::Instant;
 
-use super::board::Board;
+use super::board::{Board, Run, Shown};
 use super::standing::Verdict;
 use crate::instances::CertificateSeen;
 use crate::metric::{Family, Kind, Labels};
 use crate::postgres::InstanceReason;
+
+/// With more databases than that, of each query in each only its outcome and age are told.
+const DETAILED: usize = 50;
 
 /// What a report is about.
 pub(crate) struct Subject<'a> {
@@ -52,6 +56,14 @@ pub(crate) fn families(board: &Board, subject: &Subject<'_>) -> Vec<Arc<Family>>
         }
     }
     out.push(expiry);
+    out.push(
+        Family::new(
+            "pgvigil_databases",
+            "Databases of the instance that are watched one by one.",
+            Kind::Gauge,
+        )
+        .with(own(&bare), count(board.databases.len())),
+    );
     out.extend(queries(board, base, subject.now));
     out.into_iter().filter(|family| !family.samples.is_empty()).map(Arc::new).collect()
 }
@@ -69,7 +81,7 @@ fn states(base: &Labels, present: InstanceReason) -> Family {
     family
 }
 
-fn queries(board: &Board, base: &Labels, now: Instant) -> [Family; 7] {
+fn queries(board: &Board, base: &Labels, now: Instant) -> [Family; 9] {
     let gauge = |name: &str, help: &str| Family::new(name, help, Kind::Gauge);
     let mut outcome = gauge(
         "pgvigil_query_outcome",
@@ -89,24 +101,69 @@ fn queries(board: &Board, base: &Labels, now: Instant) -> [Family; 7] {
     );
     let mut age = gauge("pgvigil_query_age_seconds", "Age of the query's last usable result.");
     let mut series = gauge("pgvigil_query_series", "Series that the query shows now.");
-    for entry in &board.entries {
-        let name = &*entry.query.name;
-        let labels = base.over(&Labels::new([("query", name)]));
-        if let Some(run) = &entry.last {
-            let reason = Labels::new([("query", name), ("reason", run.reason.as_str())]);
-            outcome.push(base.over(&reason), 1.0);
-            duration.push(labels.clone(), run.duration.as_secs_f64());
-            rows.push(labels.clone(), count(run.rows));
-            dropped.push(labels.clone(), count(run.dropped));
-            truncated.push(labels.clone(), flag(run.truncated));
+    let mut interval = gauge(
+        "pgvigil_query_interval_seconds",
+        "Time between two runs of the query, as configured.",
+    );
+    let mut round = gauge(
+        "pgvigil_query_round_seconds",
+        "For a query that runs in every database: the longest time between its last two runs in \
+         one. Longer than its interval where there are too many databases for it.",
+    );
+    let mut tell = |labels: &Labels, run: Option<&Run>, shown: Told<'_>, detailed: bool| {
+        if let Some(run) = run {
+            let reason = Labels::new([("reason", run.reason.as_str())]);
+            outcome.push(labels.over(&reason), 1.0);
+            if detailed {
+                duration.push(labels.clone(), run.duration.as_secs_f64());
+                rows.push(labels.clone(), count(run.rows));
+            }
+            if detailed || run.dropped > 0 {
+                dropped.push(labels.clone(), count(run.dropped));
+            }
+            if detailed || run.truncated {
+                truncated.push(labels.clone(), flag(run.truncated));
+            }
         }
-        if let Some(shown) = &entry.shown {
+        if let Some(shown) = shown.last {
             age.push(labels.clone(), (now - shown.at).as_secs_f64());
         }
-        let present = board.present(entry, now).map_or(0, |shown| shown.series);
-        series.push(labels, count(present));
+        if detailed {
+            series.push(labels.clone(), count(shown.present.map_or(0, |shown| shown.series)));
+        }
+    };
+    for entry in &board.entries {
+        let labels = base.over(&Labels::new([("query", &*entry.query.name)]));
+        let shown = Told { last: entry.shown.as_ref(), present: board.present(entry, now) };
+        tell(&labels, entry.last.as_ref(), shown, true);
+        interval.push(labels, entry.interval.as_secs_f64());
     }
-    [outcome, duration, age, rows, series, dropped, truncated]
+    // Of very many databases only what tells a fault from none.
+    let detailed = board.databases.len() <= DETAILED;
+    let mut rounds: BTreeMap<&str, (f64, f64)> = BTreeMap::new();
+    for (database, cell) in board.databases.cells() {
+        let name = &*cell.query.name;
+        let labels = base.over(&Labels::new([("query", name), ("database", &**database)]));
+        let shown = Told { last: cell.shown.as_ref(), present: cell.present(now) };
+        tell(&labels, cell.last.as_ref(), shown, detailed);
+        let gap = cell.gap.as_secs_f64();
+        let known = rounds.entry(name).or_insert((cell.interval.as_secs_f64(), gap));
+        known.1 = known.1.max(gap);
+    }
+    for (name, (every, gap)) in rounds {
+        let labels = base.over(&Labels::new([("query", name)]));
+        interval.push(labels.clone(), every);
+        if gap > 0.0 {
+            round.push(labels, gap);
+        }
+    }
+    [outcome, duration, age, rows, series, dropped, truncated, interval, round]
+}
+
+/// The last result, and the same unless it is too old to be shown.
+struct Told<'a> {
+    last: Option<&'a Shown>,
+    present: Option<&'a Shown>,
 }
 
 fn flag(holds: bool) -> f64 {

@@ -3,8 +3,11 @@
 //! Whatever a row holds costs at most its own samples, and every loss has a reason and a sentence.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use tokio::time::Instant;
+
+use super::caps::{Members, Shown};
 use super::claims::{Claims, kind};
 use super::decode::{self, Reading};
 use super::spread::{Spread, Tally};
@@ -25,6 +28,11 @@ pub(crate) struct Terms<'a> {
     pub(crate) claims: &'a Claims,
     /// None: no cap.
     pub(crate) max_series: Option<usize>,
+    /// The label `datname` of rows that do not name their database themselves.
+    pub(crate) database: Option<&'a str>,
+    pub(crate) shown: Shown,
+    /// Who was shown before, where only the first rows are.
+    pub(crate) members: &'a Mutex<Members>,
 }
 
 /// What became of one run's rows.
@@ -56,8 +64,17 @@ pub(crate) fn harvest(query: &Query, rows: &Rows, terms: &Terms<'_>) -> Harvest 
         losses.cut("the result is longer than what is read of one");
     }
     let mut tallies: Vec<Tally> = plan.spreads.iter().map(|_| Tally::default()).collect();
-    for row in &rows.rows {
-        let Some(labels) = plan.labels(row, &mut losses) else { continue };
+    let database = terms.database.map(Arc::<str>::from);
+    let now = Instant::now();
+    let mut members = terms.members.lock().unwrap_or_else(PoisonError::into_inner);
+    members.forget(now);
+    for (rank, row) in rows.rows.iter().enumerate() {
+        let Some(labels) = plan.labels(row, database.as_ref(), &mut losses) else { continue };
+        if let Shown::First(most) = terms.shown
+            && !members.keep(&labels, rank, most, now)
+        {
+            continue;
+        }
         for (spread, tally) in plan.spreads.iter().zip(&mut tallies) {
             let text = cell(row, spread.at);
             if let Err(why) = spread.observe(text, &labels, plan.reading, tally) {
@@ -365,8 +382,18 @@ impl<'q> Plan<'q> {
     }
 
     /// A row's labels; none where one of them is too long.
-    fn labels(&self, row: &[Option<Box<str>>], losses: &mut Losses) -> Option<Labels> {
-        let mut pairs: Vec<(Arc<str>, Arc<str>)> = Vec::with_capacity(self.labels.len());
+    fn labels(
+        &self,
+        row: &[Option<Box<str>>],
+        database: Option<&Arc<str>>,
+        losses: &mut Losses,
+    ) -> Option<Labels> {
+        let mut pairs: Vec<(Arc<str>, Arc<str>)> = Vec::with_capacity(self.labels.len() + 1);
+        if let Some(database) = database
+            && self.labels.iter().all(|label| &*label.name != "datname")
+        {
+            pairs.push(("datname".into(), Arc::clone(database)));
+        }
         for label in &self.labels {
             let Some(text) = cell(row, label.at) else { continue };
             let value = decode::label(label.type_oid, text, self.reading);

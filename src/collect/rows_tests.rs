@@ -11,7 +11,7 @@ const TIME: u32 = 1184;
 fn take(query: &Query, rows: &Rows, max_series: Option<usize>) -> Harvest {
     let base = Labels::new([("cluster", "c"), ("server", "s")]);
     let claims = Claims::of([query]);
-    harvest(query, rows, &Terms { base: &base, claims: &claims, max_series })
+    harvest(query, rows, &terms(&base, &claims, max_series, &Mutex::default()))
 }
 
 /// The samples as lines, without the base labels.
@@ -154,7 +154,8 @@ b: {query: SELECT 1, metrics: [{v: {usage: COUNTER, metric: pg_v, description: d
     );
     let claims = Claims::of(all.iter().map(|q| &**q));
     let base = Labels::new([("server", "s")]);
-    let terms = Terms { base: &base, claims: &claims, max_series: None };
+    let members = Mutex::default();
+    let terms = terms(&base, &claims, None, &members);
     let result = rows(&[("v", INT), ("w", INT)], &[&[Some("1"), Some("2")]]);
     let first = harvest(&all[0], &result, &terms);
     assert_eq!((first.reason, lines(&first)), (QueryReason::Ok, vec!["pg_v{} 1".to_owned()]));
@@ -375,4 +376,55 @@ q:
     assert!(harvest.families.iter().all(|family| family.kind == Kind::Gauge));
     assert_eq!(harvest.reason, QueryReason::Type, "a distribution with a hole is none");
     assert_eq!(harvest.notes.len(), 1, "{:?}", harvest.notes);
+}
+
+fn terms<'t>(
+    base: &'t Labels,
+    claims: &'t Claims,
+    max_series: Option<usize>,
+    members: &'t Mutex<Members>,
+) -> Terms<'t> {
+    Terms { base, claims, max_series, database: None, shown: Shown::Everything, members }
+}
+
+#[test]
+fn rows_of_a_database_carry_its_name_unless_they_name_one() {
+    let pack = |labels: &str| {
+        query(
+            Dialect::Native,
+            &format!(
+                "q: {{query: SELECT 1, metrics: [{labels} {{v: {{usage: GAUGE, description: d}}}}]}}"
+            ),
+        )
+    };
+    let (base, claims, members) = (Labels::default(), Claims::default(), Mutex::default());
+    let terms = Terms { database: Some("shop"), ..terms(&base, &claims, None, &members) };
+    let found = |query: &Query, rows: &Rows| {
+        harvest(query, rows, &terms).families[0].samples[0].labels.get("datname").map(str::to_owned)
+    };
+    let bare = rows(&[("v", 23)], &[&[Some("1")]]);
+    assert_eq!(found(&pack(""), &bare).as_deref(), Some("shop"));
+    let named = rows(&[("datname", 25), ("v", 23)], &[&[Some("other"), Some("1")]]);
+    let naming = pack("{datname: {usage: LABEL, description: d}},");
+    assert_eq!(found(&naming, &named).as_deref(), Some("other"));
+}
+
+#[test]
+fn the_first_rows_are_shown_and_who_was_among_them_stays() {
+    let query = query(
+        Dialect::Native,
+        "q: {query: SELECT 1, metrics: [{t: {usage: LABEL, description: d}}, {v: {usage: GAUGE, description: d}}]}",
+    );
+    let (base, claims, members) = (Labels::default(), Claims::default(), Mutex::default());
+    let first = Shown::First(1);
+    let max_series = first.max_series(&query, Some(1));
+    let terms = Terms { shown: first, ..terms(&base, &claims, max_series, &members) };
+    let shown = |order: [&str; 2]| {
+        let [a, b] = order.map(|t| [Some(t), Some("1")]);
+        let harvest = harvest(&query, &rows(&[("t", 25), ("v", 23)], &[&a, &b]), &terms);
+        assert_eq!(harvest.reason, QueryReason::Ok);
+        harvest.series
+    };
+    assert_eq!(shown(["a", "b"]), 1);
+    assert_eq!(shown(["b", "a"]), 2, "a was among the first");
 }

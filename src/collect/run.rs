@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::board::{Ending, FAST_CAP, Lane};
+use super::board::Ending;
 use super::rows::{Terms, harvest};
 use crate::instances::{Limits, QueryError, Rows, Session};
 use crate::packs::Query;
@@ -26,16 +26,17 @@ pub(crate) struct Ran {
     pub(crate) lost: Option<QueryError>,
 }
 
-/// Runs `query`, whose statement for this server is `sql`, within its own limits and its lane's.
+/// Runs `query`, whose statement for this server is `sql`, within its own limits and `cap`: the time
+/// that there is for it where it runs.
 pub(crate) async fn run(
     session: &mut Session,
     query: &Query,
     sql: &str,
-    lane: Option<Lane>,
+    cap: Option<Duration>,
     terms: &Terms<'_>,
 ) -> Ran {
-    let capped = lane == Some(Lane::Fast) && query.timeout > FAST_CAP;
-    let timeout = if capped { FAST_CAP } else { query.timeout };
+    let capped = cap.is_some_and(|cap| query.timeout > cap);
+    let timeout = cap.map_or(query.timeout, |cap| cap.min(query.timeout));
     for gate in query.gates() {
         let rows = match session.run(&gate, &limits(query, timeout, 2)).await {
             Ok(rows) => rows,

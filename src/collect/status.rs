@@ -1,11 +1,13 @@
 //! Plain values for a page that a person reads: how each instance and each query stands.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
 use super::board::{Board, Entry};
 use super::report::wall;
+use crate::packs::Query;
 use crate::postgres::{Facts, InstanceReason, QueryReason, Role, Version};
 
 /// How an instance stands.
@@ -76,7 +78,12 @@ impl InstanceStatus {
                     format!("there is no second session, so every query has 0.8 s at most ({why})")
                 }))
                 .collect(),
-            queries: board.entries.iter().map(|entry| query(board, entry, now)).collect(),
+            queries: board
+                .entries
+                .iter()
+                .map(|entry| query(board, entry, now))
+                .chain(board.databases.queries().iter().map(|query| everywhere(board, query, now)))
+                .collect(),
         }
     }
 }
@@ -108,5 +115,40 @@ fn query(board: &Board, entry: &Entry, now: Instant) -> QueryStatus {
         age: entry.shown.as_ref().map(|shown| now - shown.at),
         rows: last.map_or(0, |run| run.rows),
         series: board.present(entry, now).map_or(0, |shown| shown.series),
+    }
+}
+
+/// How a query fares in all databases: the first fault that is one, the oldest result, all series.
+fn everywhere(board: &Board, query: &Arc<Query>, now: Instant) -> QueryStatus {
+    let cells = || board.databases.cells().filter(|(_, cell)| Arc::ptr_eq(&cell.query, query));
+    let runs = || cells().filter_map(|(name, cell)| Some((name, cell.last.as_ref()?)));
+    let rank = |reason: QueryReason| match reason {
+        QueryReason::Ok => 1,
+        QueryReason::Unavailable => 2,
+        _ => 0,
+    };
+    // Nothing is told before it has run everywhere.
+    let all = cells().all(|(_, cell)| cell.last.is_some());
+    let worst = runs().filter(|_| all).min_by_key(|(_, run)| rank(run.reason));
+    let faults = runs().filter(|(_, run)| rank(run.reason) == 0).count();
+    let message = worst.and_then(|(name, run)| {
+        let message = run.message.as_ref()?;
+        let others = match faults {
+            0 | 1 => String::new(),
+            faults => format!("{faults} databases, one of them "),
+        };
+        Some(format!("{others}{name}: {message}"))
+    });
+    QueryStatus {
+        name: query.name.to_string(),
+        pack: query.pack.to_string(),
+        interval: cells().next().map(|(_, cell)| cell.interval).unwrap_or_default(),
+        reason: worst.map(|(_, run)| run.reason),
+        message,
+        ended: runs().map(|(_, run)| now - run.finished).max(),
+        duration: runs().map(|(_, run)| run.duration).max(),
+        age: cells().filter_map(|(_, cell)| Some(now - cell.shown.as_ref()?.at)).max(),
+        rows: runs().map(|(_, run)| run.rows).sum(),
+        series: cells().filter_map(|(_, cell)| Some(cell.present(now)?.series)).sum(),
     }
 }

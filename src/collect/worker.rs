@@ -10,7 +10,8 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use super::board::{Board, Ending, Job, Lane};
+use super::board::{Board, Ending, FAST_CAP, Job, Lane};
+use super::caps::{Caps, Members, Shown};
 use super::claims::Claims;
 use super::rows::Terms;
 use super::run::{Ran, run};
@@ -46,10 +47,11 @@ pub(crate) struct Worker {
     pub(crate) connector: Connector,
     claims: Arc<Claims>,
     max_series: Option<usize>,
+    pub(super) caps: Caps,
     board: Mutex<Board>,
     /// Something became due for that lane.
     fast: Notify,
-    rest: Notify,
+    pub(super) rest: Notify,
     /// Something ended that a scrape may wait for.
     progress: watch::Sender<()>,
     log_settings: watch::Sender<Option<LogSettings>>,
@@ -59,6 +61,8 @@ pub(crate) struct Worker {
 enum Parting {
     Stopped,
     Lost(Failure),
+    /// It was closed to make room for a visit to that database.
+    Left(Arc<str>),
 }
 
 impl Worker {
@@ -78,6 +82,7 @@ impl Worker {
             connector,
             claims,
             max_series,
+            caps: board.caps,
             board: Mutex::new(board),
             fast: Notify::new(),
             rest: Notify::new(),
@@ -207,6 +212,7 @@ impl Worker {
     async fn rest_lane(&self, stop: &Stop) {
         let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30));
         let mut told = None;
+        let mut ahead = None;
         loop {
             // A second session is tried only where the first stands.
             while !self.board().standing.is_connected() {
@@ -214,6 +220,11 @@ impl Worker {
                     () = stop.draining() => return,
                     () = self.rest.notified() => {}
                 }
+            }
+            if let Some(database) = ahead.take()
+                && !self.tour(database, stop).await
+            {
+                return;
             }
             let connected = tokio::select! {
                 biased;
@@ -231,7 +242,14 @@ impl Worker {
                     let begin = Instant::now();
                     let parting = self.serve(Lane::Rest, session, stop).await;
                     self.board().sessions_open -= 1;
-                    let Parting::Lost(failure) = parting else { return };
+                    let failure = match parting {
+                        Parting::Stopped => return,
+                        Parting::Left(database) => {
+                            ahead = Some(database);
+                            continue;
+                        }
+                        Parting::Lost(failure) => failure,
+                    };
                     tracing::debug!(instance = self.name, "rest lane: {}", failure.message);
                     if begin.elapsed() > Duration::from_secs(60) {
                         backoff.reset();
@@ -262,6 +280,7 @@ impl Worker {
             matches!(error.reason, InstanceReason::Budget | InstanceReason::TooManyConnections);
         let mut board = self.board();
         if full {
+            board.databases.unreachable(&error.message, Instant::now());
             board.single = Some(error.message);
             drop(board);
             self.fast.notify_one();
@@ -295,6 +314,10 @@ impl Worker {
                         error = session.ended() => Some(of_query(&error)),
                     }
                 }
+                Job::Visit(database) if !self.is_home(&database) => {
+                    session.close().await;
+                    return Parting::Left(database);
+                }
                 job => {
                     let done = tokio::select! {
                         lost = self.work(lane, job, &mut session) => Some(lost),
@@ -320,7 +343,13 @@ impl Worker {
             Job::Ping => self.ping(lane, session).await,
             Job::Facts => self.read_facts(session).await,
             Job::Query(index) => self.query(lane, index, session).await,
+            Job::Visit(database) => self.look_around(&database, session, None).await,
         }
+    }
+
+    /// Whether the lanes' own sessions are in that database.
+    pub(super) fn is_home(&self, database: &str) -> bool {
+        self.board().facts.as_ref().is_some_and(|facts| facts.database == database)
     }
 
     async fn ping(&self, lane: Lane, session: &mut Session) -> Option<Failure> {
@@ -362,9 +391,11 @@ impl Worker {
 
     async fn query(&self, lane: Lane, index: usize, session: &mut Session) -> Option<Failure> {
         let begun = self.board().begin(index, lane, Instant::now());
-        let (query, sql) = begun?;
-        let terms = self.terms(&query);
-        let Ran { ending, answered, lost } = run(session, &query, &sql, Some(lane), &terms).await;
+        let (query, sql, members) = begun?;
+        let (sql, shown) = self.caps.fill(&sql);
+        let terms = self.terms(&query, None, shown, &members);
+        let cap = (lane == Lane::Fast).then_some(FAST_CAP);
+        let Ran { ending, answered, lost } = run(session, &query, &sql, cap, &terms).await;
         let handed_over = matches!(ending, Ending::TooSlow);
         let now = Instant::now();
         let news = {
@@ -388,11 +419,21 @@ impl Worker {
         lost.map(|error| of_query(&error))
     }
 
-    fn terms(&self, query: &Query) -> Terms<'_> {
+    pub(super) fn terms<'t>(
+        &'t self,
+        query: &Query,
+        database: Option<&'t str>,
+        shown: Shown,
+        members: &'t Mutex<Members>,
+    ) -> Terms<'t> {
+        let max_series = query.max_series.or(self.max_series);
         Terms {
             base: &self.base,
             claims: &self.claims,
-            max_series: query.max_series.or(self.max_series),
+            max_series: shown.max_series(query, max_series),
+            database,
+            shown,
+            members,
         }
     }
 
@@ -421,7 +462,7 @@ impl Worker {
         });
     }
 
-    fn tell(&self) {
+    pub(super) fn tell(&self) {
         self.progress.send_replace(());
     }
 }
@@ -449,7 +490,7 @@ pub(crate) async fn stand(
 }
 
 /// Ends when the time is over in which a statement in hand may end by itself.
-async fn over(stop: &Stop) {
+pub(super) async fn over(stop: &Stop) {
     stop.draining().await;
     tokio::select! {
         () = stop.cut() => {}
@@ -477,7 +518,7 @@ fn trifle() -> Limits {
 }
 
 /// What a lost session says of its instance.
-fn of_query(error: &QueryError) -> Failure {
+pub(super) fn of_query(error: &QueryError) -> Failure {
     let reason = match error.reason {
         QueryReason::Timeout | QueryReason::LockTimeout => InstanceReason::Timeout,
         QueryReason::Permission => InstanceReason::Permission,
