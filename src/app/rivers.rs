@@ -15,8 +15,10 @@ use crate::telemetry::Telemetry;
 /// What runs behind the door.
 pub(super) struct Rivers {
     pub(super) settings: Settings,
-    /// What is doubtful in the configuration and the packs.
-    pub(super) problems: Vec<Problem>,
+    /// What is doubtful in the configuration.
+    warnings: Vec<Problem>,
+    /// What is doubtful in the packs.
+    pack_problems: Vec<Problem>,
     pub(super) collector: Arc<Collector>,
     pub(super) shipper: Option<Arc<Shipper>>,
     /// These rivers' own counters: a reload begins them anew.
@@ -27,13 +29,12 @@ pub(super) struct Rivers {
 
 impl Rivers {
     pub(super) fn start(loaded: Loaded, budgets: &Budgets) -> Result<Self, Failure> {
-        let Loaded { settings, warnings: mut problems } = loaded;
+        let Loaded { settings, warnings } = loaded;
         let telemetry = Telemetry::new();
         let packs = packs::load(&settings.packs);
         for problem in &packs.problems {
             tracing::warn!("{problem}");
         }
-        problems.extend(packs.problems.iter().cloned());
         let (collect, logs) = (Group::new(), Group::new());
         let collector = Collector::start(&settings, &packs, budgets, &collect);
         let shipper = match &settings.logs {
@@ -53,7 +54,18 @@ impl Rivers {
                 })?)
             }
         };
-        Ok(Self { settings, problems, collector, shipper, telemetry, collect, logs })
+        let pack_problems = packs.problems;
+        Ok(Self { settings, warnings, pack_problems, collector, shipper, telemetry, collect, logs })
+    }
+
+    /// What is doubtful in what the user wrote.
+    pub(super) fn problems(&self) -> impl Iterator<Item = &Problem> {
+        self.warnings.iter().chain(&self.pack_problems)
+    }
+
+    /// What these rivers were made from, to start them again.
+    pub(super) fn loaded(&self) -> Loaded {
+        Loaded { settings: self.settings.clone(), warnings: self.warnings.clone() }
     }
 
     /// Stops in the order of flow; whether everything was finished in time.

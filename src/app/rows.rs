@@ -15,7 +15,7 @@ use crate::postgres::{InstanceReason, QueryReason};
 /// Everything that the page shows.
 pub(super) fn status(rivers: &Rivers) -> Status {
     let mut status =
-        Status { problems: rivers.problems.iter().map(problem).collect(), ..Status::default() };
+        Status { problems: rivers.problems().map(problem).collect(), ..Status::default() };
     for found in rivers.collector.status() {
         status.certificates.extend(found.certificates.iter().map(|(usage, expires)| {
             CertificateRow { of: found.name.clone(), usage: usage.clone(), expires: *expires }

@@ -82,18 +82,23 @@ async fn reload(
         Ok(loaded) => {
             tell(&loaded.warnings);
             // The state directory has one owner: the old rivers let go of it first.
-            house.rivers().stop(DRAIN, CUT).await;
-            match Rivers::start(loaded, budgets) {
-                Ok(rivers) => {
-                    house.move_in(rivers);
-                    tracing::info!("the configuration is read again and in force");
-                    true
-                }
+            let old = house.rivers();
+            old.stop(DRAIN, CUT).await;
+            let (started, in_force) = match Rivers::start(loaded, budgets) {
+                Ok(rivers) => (Ok(rivers), true),
                 Err(failure) => {
                     tracing::error!("the new configuration does not start: {failure}");
-                    false
+                    (Rivers::start(old.loaded(), budgets), false)
                 }
+            };
+            match started {
+                Ok(rivers) => {
+                    house.move_in(rivers);
+                    tracing::info!(in_force, "the configuration was read again");
+                }
+                Err(failure) => tracing::error!("the old configuration does not start: {failure}"),
             }
+            in_force
         }
         Err(problems) => {
             for problem in problems {
