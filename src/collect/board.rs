@@ -90,6 +90,12 @@ impl Run {
         }
     }
 
+    /// Whether only a lock was in the way, which is likely to pass: then the query is tried again soon,
+    /// however rare it is, for the try costs half a second of waiting.
+    pub(crate) fn was_locked_out(&self) -> bool {
+        self.reason == QueryReason::LockTimeout
+    }
+
     /// Whether it is worth a line in the log after `last`. The words may change from run to run, with
     /// the number of rows for instance.
     pub(crate) fn is_news(&self, last: Option<&Self>) -> bool {
@@ -100,6 +106,26 @@ impl Run {
                 }
                 None => self.reason != QueryReason::Ok || self.message.is_some(),
             }
+    }
+}
+
+/// There is no session: `last` says so, and `before` keeps what it was.
+pub(crate) fn cut_off(
+    last: &mut Option<Run>,
+    before: &mut Option<Run>,
+    message: &str,
+    now: Instant,
+) {
+    let unreached = Run::without_rows(QueryReason::Connect, message, now);
+    let was = last.replace(unreached);
+    *before = was.filter(|run| run.reason != QueryReason::Connect).or(before.take());
+}
+
+/// The server can be reached again: until the next run, the last one that there was counts.
+pub(crate) fn recall(last: &mut Option<Run>, before: &mut Option<Run>) {
+    let unreached = last.as_ref().is_some_and(|run| run.reason == QueryReason::Connect);
+    if unreached && before.is_some() {
+        *last = before.take();
     }
 }
 
@@ -171,6 +197,10 @@ pub(crate) struct Entry {
     /// Of the tables or indexes that it shows one by one.
     members: Known,
     pub(crate) last: Option<Run>,
+    /// What `last` was before the server could not be reached.
+    before: Option<Run>,
+    /// The outcome that the log knows of, and whether there was more to say.
+    said: (QueryReason, bool),
     pub(crate) shown: Option<Shown>,
 }
 
@@ -239,6 +269,8 @@ impl Board {
             suspect: false,
             members: Arc::default(),
             last: None,
+            before: None,
+            said: (QueryReason::Ok, false),
             shown: None,
         };
         Self {
@@ -443,8 +475,17 @@ impl Board {
         if entry.exiled {
             entry.due = now + entry.interval;
         }
-        let news = run.is_news(entry.last.as_ref());
+        if run.was_locked_out() {
+            entry.due = entry.due.min(now + self.intervals.medium);
+        }
+        // The words may change from run to run, with the number of rows for instance. That there was no
+        // session meanwhile is the instance's news, not each query's.
+        let outcome = (run.reason, run.message.is_some());
+        let news = run.reason != QueryReason::Unavailable && entry.said != outcome;
         let told = (run.reason, run.message.clone());
+        if news {
+            entry.said = outcome;
+        }
         entry.last = Some(run);
         news.then_some(told)
     }
@@ -493,7 +534,9 @@ impl Board {
         self.ping_running = false;
         self.in_hand = None;
         self.learn(facts, now);
+        self.databases.recall();
         for entry in &mut self.entries {
+            recall(&mut entry.last, &mut entry.before);
             let fresh = entry.started.is_some_and(|at| at + entry.interval / 10 > now);
             if std::mem::take(&mut entry.suspect) {
                 entry.asked = None;
@@ -502,6 +545,15 @@ impl Board {
             } else if !fresh {
                 entry.asked = Some(now);
             }
+        }
+    }
+
+    /// A second session stands.
+    pub(crate) fn rest_connected(&mut self) {
+        self.databases.recall();
+        self.single = None;
+        for entry in self.entries.iter_mut().filter(|entry| entry.lane() == Lane::Rest) {
+            recall(&mut entry.last, &mut entry.before);
         }
     }
 
@@ -539,7 +591,7 @@ impl Board {
             let concerned =
                 lane.is_none_or(|lane| entry.lane() == lane) && !matches!(entry.sql, Some(Err(_)));
             if concerned {
-                entry.last = Some(Run::without_rows(QueryReason::Connect, message, now));
+                cut_off(&mut entry.last, &mut entry.before, message, now);
             }
         }
         if lane != Some(Lane::Fast) {

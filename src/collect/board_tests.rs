@@ -328,6 +328,16 @@ fn a_query_that_took_its_session_along_is_not_run_at_once_again() {
 }
 
 #[test]
+fn what_only_a_lock_kept_from_running_is_tried_again_soon() {
+    let mut play = Play::connected(Role::Primary);
+    play.work(Lane::Fast);
+    play.run(Lane::Rest, "dear", 0.5, Play::failed(QueryReason::LockTimeout));
+    play.work(Lane::Rest);
+    play.pass(60.0);
+    assert!(play.work(Lane::Rest).contains(&"dear".to_owned()), "not after an hour");
+}
+
+#[test]
 fn after_a_reconnect_everything_runs_but_what_has_just_run() {
     let mut play = Play::connected(Role::Primary);
     play.work(Lane::Fast);
@@ -336,6 +346,15 @@ fn after_a_reconnect_everything_runs_but_what_has_just_run() {
     play.connect(Role::Primary);
     assert_eq!(play.work(Lane::Fast), ["one", "two", "primary"]);
     assert_eq!(play.work(Lane::Rest), ["own", "medium"], "an hour's query ran 7 s ago");
+    // What is not run again says what came of it, not for an hour that there was no session.
+    play.board.unreachable(None, "nobody listens", play.now);
+    play.board.unreachable(None, "still nobody", play.now);
+    assert_eq!(play.entry("dear").last.as_ref().unwrap().reason, QueryReason::Connect);
+    play.connect(Role::Primary);
+    assert_eq!(play.entry("dear").last.as_ref().unwrap().reason, QueryReason::Ok);
+    play.board.unreachable(Some(Lane::Rest), "no second session", play.now);
+    play.board.rest_connected();
+    assert_eq!(play.entry("dear").last.as_ref().unwrap().reason, QueryReason::Ok);
     play.pass(400.0);
     play.connect(Role::Primary);
     assert!(play.work(Lane::Rest).contains(&"dear".to_owned()));

@@ -14,7 +14,7 @@ use std::time::Duration;
 use glob::Pattern;
 use tokio::time::Instant;
 
-use super::board::{Ending, Run, Shown, concluded};
+use super::board::{Ending, Run, Shown, concluded, cut_off, recall};
 use super::cadence::{next_time, withdrawal};
 use super::caps::Known;
 use crate::config::{DatabaseFilter, Intervals};
@@ -55,6 +55,8 @@ pub(crate) struct Cell {
     /// are too many databases for it.
     pub(crate) gap: Duration,
     pub(crate) last: Option<Run>,
+    /// What `last` was before there was no session.
+    before: Option<Run>,
     pub(crate) shown: Option<Shown>,
     members: Known,
 }
@@ -188,6 +190,7 @@ impl Databases {
                 started: None,
                 gap: Duration::ZERO,
                 last: None,
+                before: None,
                 shown: None,
                 members: Arc::default(),
             };
@@ -261,6 +264,9 @@ impl Databases {
         let cell = self.places.get_mut(database)?.cells.get_mut(index)?;
         let duration = cell.started.map_or(Duration::ZERO, |started| now - started);
         let run = concluded(ending, duration, now, &mut cell.shown);
+        if run.was_locked_out() {
+            cell.due = cell.due.min(now + self.intervals.medium);
+        }
         let news = run.is_news(cell.last.as_ref());
         let told = (run.reason, run.message.clone());
         cell.last = Some(run);
@@ -306,7 +312,14 @@ impl Databases {
     /// No session can be had for visits: what they would run says so.
     pub(crate) fn unreachable(&mut self, message: &str, now: Instant) {
         for cell in self.places.values_mut().flat_map(|place| &mut place.cells) {
-            cell.last = Some(Run::without_rows(QueryReason::Connect, message, now));
+            cut_off(&mut cell.last, &mut cell.before, message, now);
+        }
+    }
+
+    /// Sessions can be had again.
+    pub(crate) fn recall(&mut self) {
+        for cell in self.places.values_mut().flat_map(|place| &mut place.cells) {
+            recall(&mut cell.last, &mut cell.before);
         }
     }
 }

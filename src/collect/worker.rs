@@ -134,7 +134,8 @@ impl Worker {
     // ---- the fast lane ----
 
     async fn fast_lane(&self, stop: &Stop) {
-        while let Some((session, facts)) = self.stand(stop).await {
+        let mut parted = None;
+        while let Some((session, facts)) = self.stand(parted.take(), stop).await {
             tracing::info!(
                 instance = self.name,
                 version = %facts.version,
@@ -152,12 +153,7 @@ impl Worker {
             let parting = self.serve(Lane::Fast, session, stop).await;
             self.board().sessions_open -= 1;
             let Parting::Lost(failure) = parting else { return };
-            tracing::warn!(
-                instance = self.name,
-                reason = failure.reason.as_str(),
-                "{}",
-                failure.message
-            );
+            parted = Some(failure.clone());
             let now = Instant::now();
             let again = {
                 let mut board = self.board();
@@ -176,8 +172,16 @@ impl Worker {
     }
 
     /// Connects and reads the facts, again and again until it succeeds; none when it is to stop.
-    async fn stand(&self, stop: &Stop) -> Option<(Session, Facts)> {
-        let mut told = None;
+    /// `parted`: why the session before was lost.
+    ///
+    /// Each change of the reason is said once, not each attempt. Of a session that was closed the next
+    /// attempt tells more, so it speaks first; one that hung is told of now, for the attempt may hang too.
+    async fn stand(&self, mut parted: Option<Failure>, stop: &Stop) -> Option<(Session, Facts)> {
+        let hung = parted.take_if(|failure| failure.reason == InstanceReason::Timeout);
+        let mut told = hung.map(|failure| {
+            self.say(&failure);
+            failure.reason
+        });
         loop {
             self.board().standing.connecting();
             let attempt = stand(&self.connector, Instant::now() + CONNECT);
@@ -185,26 +189,38 @@ impl Worker {
                 biased;
                 () = stop.draining() => return None,
                 result = attempt => match result {
-                    Ok(stands) => return Some(stands),
+                    Ok(stands) => {
+                        if let Some(failure) = parted {
+                            self.say(&failure);
+                        }
+                        return Some(stands);
+                    }
                     Err(failure) => failure,
                 },
             };
-            // Said once for each reason, not at each attempt.
-            if told.replace(failure.reason) != Some(failure.reason) {
-                let reason = failure.reason.as_str();
-                tracing::warn!(instance = self.name, reason, "{}", failure.message);
-            }
+            parted = None;
             let now = Instant::now();
-            let again = {
+            let (again, verdict) = {
                 let mut board = self.board();
                 board.unreachable(None, &failure.message, now);
-                board.standing.failed(now, failure)
+                let again = board.standing.failed(now, failure);
+                (again, board.standing.verdict(now))
             };
+            // As it is shown: that the agent holds back from a server that hangs is no news of it.
+            if told.replace(verdict.reason) != Some(verdict.reason) {
+                let message = verdict.message.unwrap_or_default();
+                self.say(&Failure::new(verdict.reason, message));
+            }
             self.tell();
             if !idle(again, stop).await {
                 return None;
             }
         }
+    }
+
+    fn say(&self, failure: &Failure) {
+        let reason = failure.reason.as_str();
+        tracing::warn!(instance = self.name, reason, "{}", failure.message);
     }
 
     // ---- the rest lane ----
@@ -236,7 +252,7 @@ impl Worker {
                     told = None;
                     {
                         let mut board = self.board();
-                        board.single = None;
+                        board.rest_connected();
                         board.sessions_open += 1;
                     }
                     let begin = Instant::now();

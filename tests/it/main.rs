@@ -17,3 +17,4 @@ mod secrets; // no output holds a password
 mod sessions; // sessions with real servers, TLS, budgets
 mod support; // real servers, the built binary, readers of pages
 mod tidy; // imports between rooms, length of files, the dependency tree
+mod whole; // the built binary from one end to the other, on real servers

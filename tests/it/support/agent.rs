@@ -36,6 +36,8 @@ pub struct Reply {
     pub status: u16,
     pub headers: String,
     pub body: String,
+    /// The body as it came: what is compressed is no text.
+    pub bytes: Vec<u8>,
     pub took: Duration,
 }
 
@@ -105,7 +107,12 @@ impl Agent {
     }
 
     pub fn get(&self, path: &str) -> Reply {
-        get(self.address, path, &[])
+        self.ask(path, &[])
+    }
+
+    /// Like [`Agent::get`], with headers.
+    pub fn ask(&self, path: &str, headers: &[(&str, &str)]) -> Reply {
+        get(self.address, path, headers)
     }
 
     /// The metrics page as text.
@@ -149,8 +156,13 @@ impl Agent {
     }
 
     /// SIGTERM, then waits for the end; returns the exit code.
-    pub fn stop(mut self) -> i32 {
+    pub fn stop(self) -> i32 {
         signal(self.child.id(), "TERM");
+        self.ended()
+    }
+
+    /// Waits for the end of an agent that was told to stop; returns the exit code.
+    pub fn ended(mut self) -> i32 {
         let deadline = Instant::now() + Duration::from_secs(20);
         loop {
             if let Some(status) = self.child.try_wait().expect("a child of ours") {
@@ -206,6 +218,7 @@ pub fn get(address: SocketAddr, path: &str, headers: &[(&str, &str)]) -> Reply {
         status: head.split(' ').nth(1).and_then(|s| s.parse().ok()).expect("a status"),
         headers: head,
         body: String::from_utf8_lossy(&body).into_owned(),
+        bytes: body,
         took: started.elapsed(),
     }
 }

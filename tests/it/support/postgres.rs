@@ -270,6 +270,30 @@ impl Cluster {
         }
     }
 
+    /// Starts a stopped server on its old port and does not wait: for one that will not take connections.
+    pub fn begin(&mut self) {
+        assert!(self.running.is_none() && self.port != 0, "it is running, or never was");
+        self.running = Some(self.launch());
+    }
+
+    /// Stops the server and starts it as a standby that follows nobody and takes no connections: to whom
+    /// asks, it is starting up until [`Cluster::end_starting`].
+    pub fn keep_starting(&mut self) {
+        self.stop(Stop::Fast);
+        write_owned(&self.data().join("standby.signal"), "", 0o600);
+        write_owned(&self.data().join("postgresql.auto.conf"), "hot_standby = off\n", 0o600);
+        self.begin();
+    }
+
+    /// Stops the standby of [`Cluster::keep_starting`] and starts it as the primary that it was.
+    pub fn end_starting(&mut self) {
+        self.stop(Stop::Fast);
+        for file in ["standby.signal", "postgresql.auto.conf"] {
+            fs::remove_file(self.data().join(file)).expect("our file");
+        }
+        self.start_again();
+    }
+
     /// Stops (`SIGSTOP`) every process of the server: connections are accepted by the kernel, nothing
     /// is answered.
     pub fn freeze(&self) {

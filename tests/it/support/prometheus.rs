@@ -32,7 +32,6 @@ impl Prometheus {
         targets: &[SocketAddr],
         rules: &[&Path],
     ) -> Self {
-        let directory = TempDir::new().expect("a temporary directory");
         let list = |items: Vec<String>| items.join(", ");
         let configuration = format!(
             "global: {{scrape_interval: {0}s, evaluation_interval: {0}s}}\nrule_files: [{1}]\n\
@@ -41,6 +40,12 @@ impl Prometheus {
             list(rules.iter().map(|r| format!("\"{}\"", r.display())).collect()),
             list(targets.iter().map(|t| format!("\"{t}\"")).collect()),
         );
+        Self::start_configured(program, &configuration)
+    }
+
+    /// The Prometheus `program` with a configuration of any kind.
+    pub fn start_configured(program: &Path, configuration: &str) -> Self {
+        let directory = TempDir::new().expect("a temporary directory");
         let file = directory.path().join("prometheus.yml");
         std::fs::write(&file, configuration).expect("a configuration");
         let address: SocketAddr = ([127, 0, 0, 1], free_port()).into();

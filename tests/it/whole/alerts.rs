@@ -1,0 +1,206 @@
+//! Every alert of `alerts/` fires when its trouble comes and clears when that is over: a real Prometheus
+//! with the rules as they ship, but for the time that a trouble must last.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use super::{await_page, settled};
+use crate::support::agent::{Agent, pgvigil, project};
+use crate::support::loki::Stub;
+use crate::support::postgres::{Cluster, Options, Stop};
+use crate::support::process::free_port;
+use crate::support::prometheus::Prometheus;
+
+/// A query whose table comes and goes.
+const PACK: &str = "
+wares:
+  interval: fast
+  query: SELECT count(*) AS rows FROM public.wares
+  metrics: [{rows: {usage: GAUGE, metric: pg_wares, description: Wares.}}]
+";
+
+/// Long enough for what must last a minute, beside Prometheus's own pace.
+const LONG: Duration = Duration::from_secs(100);
+const SOON: Duration = Duration::from_secs(40);
+
+/// The rules with every `for` of two seconds.
+fn hastened(directory: &Path) -> (PathBuf, BTreeSet<String>) {
+    let text = fs::read_to_string(project("alerts/pgvigil.yaml")).unwrap();
+    let mut names = BTreeSet::new();
+    let lines = text.lines().map(|line| {
+        let (indent, word) = line.split_at(line.len() - line.trim_start().len());
+        if let Some(name) = word.strip_prefix("- alert: ") {
+            names.insert(name.to_owned());
+        }
+        if word.starts_with("for: ") { format!("{indent}for: 2s\n") } else { format!("{line}\n") }
+    });
+    let text: String = lines.collect();
+    assert_eq!(text.matches("for: 2s").count(), names.len());
+    let path = directory.join("rules.yaml");
+    fs::write(&path, text).unwrap();
+    (path, names)
+}
+
+/// What fires: the alert's name and the server that it is about, empty where it is about none.
+type Firing = BTreeSet<(String, String)>;
+
+struct Watched {
+    prometheus: Prometheus,
+    /// All that ever fired.
+    seen: Firing,
+    /// An alert that may fire or not while others are looked at.
+    aside: Option<&'static str>,
+}
+
+impl Watched {
+    fn firing(&mut self) -> Firing {
+        let answer = self.prometheus.api("/api/v1/alerts");
+        let alerts = answer["data"]["alerts"].as_array().unwrap();
+        let firing = alerts.iter().filter(|alert| alert["state"] == "firing");
+        let firing: Firing = firing
+            .map(|alert| {
+                let label = |name: &str| alert["labels"][name].as_str().unwrap_or("").to_owned();
+                (label("alertname"), label("server"))
+            })
+            .collect();
+        self.seen.extend(firing.iter().cloned());
+        firing.into_iter().filter(|(name, _)| Some(&**name) != self.aside).collect()
+    }
+
+    /// Waits until exactly these fire.
+    #[track_caller]
+    fn until(&mut self, within: Duration, expected: &[(&str, &str)]) {
+        let expected = firing(expected);
+        let deadline = Instant::now() + within;
+        loop {
+            let firing = self.firing();
+            if firing == expected {
+                return;
+            }
+            assert!(
+                Instant::now() < deadline,
+                "fires: {firing:?}, expected {expected:?}: {}",
+                self.prometheus.api("/api/v1/alerts")
+            );
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    }
+
+    /// Exactly these fire at every look.
+    #[track_caller]
+    fn stays(&mut self, time: Duration, expected: &[(&str, &str)]) {
+        let begin = Instant::now();
+        while begin.elapsed() < time {
+            assert_eq!(self.firing(), firing(expected));
+            std::thread::sleep(Duration::from_millis(300));
+        }
+    }
+}
+
+fn firing(alerts: &[(&str, &str)]) -> Firing {
+    alerts.iter().map(|(name, server)| ((*name).to_owned(), (*server).to_owned())).collect()
+}
+
+#[test]
+fn every_alert_fires_and_clears() {
+    let directory = Arc::new(TempDir::new().unwrap());
+    let (rules, names) = hastened(directory.path());
+    let archiving = Options::default().log_to_file().conf(
+        "archive_mode = on\narchive_command = 'true'\nlog_line_prefix = '%m [%p] '\nlog_checkpoints = on",
+    );
+    let Some(shop) = archiving.start(17) else { return };
+    let mut stopped = Cluster::start(17).unwrap();
+    let mut starting = Cluster::start(17).unwrap();
+    let create =
+        "CREATE TABLE public.wares AS SELECT 1 AS v; GRANT SELECT ON public.wares TO pgvigil";
+    shop.sql(create);
+    fs::create_dir(directory.path().join("packs")).unwrap();
+    fs::write(directory.path().join("packs/wares.yaml"), PACK).unwrap();
+    let loki = ([127, 0, 0, 1], free_port()).into();
+    let stub = Stub::start_at(loki);
+    let file = directory.path().join("pgvigil.yml");
+    fs::write(
+        &file,
+        format!(
+            "cluster: c\nstate_directory: {0}/state\npacks: {{directories: [\"{0}/packs\"]}}\ninstances:\n  \
+             - {{name: shop, dsn: \"{1}\"}}\n  \
+             - {{name: stopped, dsn: \"{2}\", packs: {{exclude: [wares]}}}}\n  \
+             - {{name: starting, dsn: \"{3}\", packs: {{exclude: [wares]}}}}\n\
+             logs: {{sources: [{{name: shop, files: [\"{4}/log/*.log\"]}}], loki: {{url: \"{5}\"}}}}\n",
+            directory.path().display(),
+            shop.dsn(),
+            stopped.monitor_dsn(),
+            starting.monitor_dsn(),
+            shop.directory().display(),
+            stub.url(),
+        ),
+    )
+    .unwrap();
+    let listen = format!("127.0.0.1:{}", free_port());
+    let run = || {
+        let mut command = pgvigil(&["run", "--listen", &listen, "--config"]);
+        command.arg(&file);
+        Agent::spawn(command, Arc::clone(&directory))
+    };
+    let agent = run();
+    await_page(&agent, SOON, |page| {
+        ["shop", "stopped", "starting"].iter().all(|server| settled(page, server))
+    });
+    let Some(prometheus) = Prometheus::start(&[agent.address], &[&rules]) else { return };
+    let mut watched = Watched { prometheus, seen: Firing::new(), aside: None };
+    let deadline = Instant::now() + SOON;
+    while watched.prometheus.query("pg_up == 1").len() < 3 {
+        let targets = watched.prometheus.api("/api/v1/targets");
+        assert!(Instant::now() < deadline, "{targets}\n{}", agent.log());
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    // Healthy: the rules are asked for a while, and nothing fires.
+    watched.stays(Duration::from_secs(6), &[]);
+
+    // Loki is away while all the rest comes and goes: its alert takes a minute.
+    stub.reject(500).for_ever();
+    shop.sql("CHECKPOINT");
+    watched.aside = Some("PgvigilLogBehind");
+
+    starting.keep_starting();
+    stopped.stop(Stop::Fast);
+    let two = [("PostgresStarting", "starting"), ("PostgresDown", "stopped")];
+    watched.until(SOON, &two);
+    watched.stays(Duration::from_secs(4), &two);
+    starting.end_starting();
+    stopped.start_again();
+    watched.until(SOON, &[]);
+
+    let archive = |command: &str| {
+        shop.sql(&format!("ALTER SYSTEM SET archive_command = '{command}'"));
+        shop.sql("SELECT pg_reload_conf()");
+        // Something to archive, whatever was archived before.
+        shop.sql("CREATE TABLE IF NOT EXISTS public.filler (); DROP TABLE public.filler");
+        shop.sql("SELECT pg_switch_wal()");
+    };
+    archive("false");
+    shop.sql("DROP TABLE public.wares");
+    watched.until(SOON, &[("PostgresArchiverFailing", "shop"), ("PgvigilQueryFailing", "shop")]);
+    archive("true");
+    shop.sql(create);
+    watched.until(SOON, &[]);
+
+    watched.aside = None;
+    watched.until(LONG, &[("PgvigilLogBehind", "shop")]);
+    stub.heal();
+    watched.until(SOON, &[]);
+
+    drop(agent.kill());
+    watched.until(SOON, &[("PgvigilAgentDown", "")]);
+    let agent = run();
+    watched.until(SOON, &[]);
+    assert_eq!(agent.stop(), 0);
+
+    let seen: BTreeSet<String> = watched.seen.iter().map(|(name, _)| name.clone()).collect();
+    assert_eq!(seen, names, "an alert that was never seen to fire");
+}
