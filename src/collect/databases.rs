@@ -294,6 +294,7 @@ impl Databases {
                 | InstanceReason::Refused
                 | InstanceReason::Unreachable
                 | InstanceReason::Timeout
+                | InstanceReason::TooManyConnections
         );
         if of_server {
             self.not_before = now + NO_PLACE;

@@ -153,7 +153,13 @@ long:
     assert!(up(&page) && state(&page) == "ok");
     for query in &watch.collector.status()[0].queries {
         let reason = query.reason.unwrap().as_str();
-        let expected = if query.name == "long" { "timeout" } else { "ok" };
+        // There is no second session to go round the databases with.
+        let no_place = query.message.as_ref().is_some_and(|m| m.contains("no connection is free"));
+        let expected = match &*query.name {
+            "long" => "timeout",
+            _ if no_place => "connect",
+            _ => "ok",
+        };
         assert!(reason == expected || reason == "unavailable", "{query:?}");
     }
     assert_eq!(sessions(&cluster), 1);
@@ -250,8 +256,9 @@ fn who_is_not_let_in_is_told_why() {
 }
 
 #[test]
-fn an_exclusive_lock_for_eight_seconds_is_survived() {
-    exclusive_lock(Duration::from_secs(8), Duration::from_millis(500));
+fn an_exclusive_lock_for_fifteen_seconds_is_survived() {
+    // A dozen built-in queries read pg_database, and each waits half a second before the last is late.
+    exclusive_lock(Duration::from_secs(15), Duration::from_millis(500));
 }
 
 #[test]
