@@ -59,17 +59,17 @@ const NEWER: &[(&str, u32)] = &[
 ];
 
 /// One row of a result, by column.
-type Row = BTreeMap<String, Option<String>>;
+pub(crate) type Row = BTreeMap<String, Option<String>>;
 
 /// A session such as the agent's: the monitoring role, with the settings that it connects with.
-struct Monitor {
+pub(crate) struct Monitor {
     runtime: tokio::runtime::Runtime,
     client: Client,
     facts: Facts,
 }
 
 impl Monitor {
-    fn connect(cluster: &Cluster) -> Self {
+    pub(crate) fn connect(cluster: &Cluster) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
@@ -103,11 +103,11 @@ impl Monitor {
         monitor
     }
 
-    fn rows(&self, sql: &str) -> Vec<Row> {
+    pub(crate) fn rows(&self, sql: &str) -> Vec<Row> {
         self.try_rows(sql).unwrap_or_else(|e| panic!("{e:?}\n{sql}"))
     }
 
-    fn try_rows(&self, sql: &str) -> Result<Vec<Row>, tokio_postgres::Error> {
+    pub(crate) fn try_rows(&self, sql: &str) -> Result<Vec<Row>, tokio_postgres::Error> {
         // On a thread of its own, for a test may ask from inside another session's runtime.
         let messages = std::thread::scope(|scope| {
             scope.spawn(|| self.runtime.block_on(self.client.simple_query(sql))).join()
@@ -128,7 +128,7 @@ impl Monitor {
     }
 
     /// The rows of a built-in query; none where it is not for this server.
-    fn query(&self, name: &str) -> Option<Vec<Row>> {
+    pub(crate) fn query(&self, name: &str) -> Option<Vec<Row>> {
         let packs = packs::builtin();
         let query = packs.queries.iter().find(|q| &*q.name == name).expect("a built-in query");
         self.selected(query).map(|sql| self.rows(&sql))
@@ -150,7 +150,7 @@ impl Monitor {
     }
 
     /// The only row of a built-in query.
-    fn row(&self, name: &str) -> Row {
+    pub(crate) fn row(&self, name: &str) -> Row {
         let mut rows = self.query(name).expect("a query for this server");
         assert_eq!(rows.len(), 1, "{name}: {rows:?}");
         rows.remove(0)
@@ -182,11 +182,11 @@ fn no_facts() -> Facts {
     }
 }
 
-fn text<'r>(row: &'r Row, column: &str) -> &'r str {
+pub(crate) fn text<'r>(row: &'r Row, column: &str) -> &'r str {
     row[column].as_deref().unwrap_or_else(|| panic!("{column} is NULL in {row:?}"))
 }
 
-fn number(row: &Row, column: &str) -> f64 {
+pub(crate) fn number(row: &Row, column: &str) -> f64 {
     match text(row, column) {
         "t" => 1.0,
         "f" => 0.0,

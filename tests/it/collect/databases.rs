@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use pgvigil::packs;
 
-use super::watch::{SESSIONS, Watch, up};
+use super::watch::{SESSIONS, Watch, sessions, up};
 use crate::support::exposition::Parsed;
 use crate::support::postgres::{Cluster, Options, majors};
 
@@ -147,6 +147,42 @@ fn five_hundred_databases() {
             Err(panic) => std::panic::resume_unwind(panic),
         }
     });
+    let most = most.load(Ordering::Relaxed);
+    assert!((1..=2).contains(&most), "{most} sessions at once");
+}
+
+/// 10,000 tables: the largest one by one, the rest in totals, and no query is late.
+#[test]
+fn ten_thousand_tables() {
+    let quick = Options::default().conf("autovacuum = off\nmax_locks_per_transaction = 20000");
+    let Some(cluster) = quick.start(majors().last().copied().unwrap_or(18)) else { return };
+    for batch in 0..10 {
+        cluster.sql(&format!(
+            "DO $$ BEGIN FOR n IN 1..1000 LOOP \
+             EXECUTE format('CREATE TABLE t{batch}_%s (id int PRIMARY KEY)', n); END LOOP; END $$"
+        ));
+    }
+    let watch = Watch::start(&cluster.monitor_dsn(), "");
+    let most = AtomicUsize::new(0);
+    let page = watch.await_scrape(Duration::from_secs(60), |page| {
+        most.fetch_max(sessions(&cluster), Ordering::Relaxed);
+        page.series("pg_tables").any(|sample| sample.value >= 10_000.0)
+            && watch.collector.status()[0].queries.iter().all(|query| query.reason.is_some())
+    });
+    for name in [
+        "pg_stat_user_indexes_idx_scan_total",
+        "pg_stat_user_tables_n_live_tup",
+        "pg_stat_user_tables_seq_scan",
+        "pg_stat_user_tables_table_size_bytes",
+        "pg_table_freeze_xid_age",
+    ] {
+        assert_eq!(page.series(name).count(), 200, "{name}");
+    }
+    let bad: Vec<_> = page
+        .series("pgvigil_query_outcome")
+        .filter(|sample| !matches!(sample.label("reason"), Some("ok" | "unavailable")))
+        .collect();
+    assert!(bad.is_empty(), "{bad:?}");
     let most = most.load(Ordering::Relaxed);
     assert!((1..=2).contains(&most), "{most} sessions at once");
 }
