@@ -16,6 +16,5 @@ mod records; // logs to records, masked: fixtures
 mod secrets; // no output holds a password
 mod sessions; // sessions with real servers, TLS, budgets
 mod support; // real servers, the built binary, readers of pages
-mod tables; // statistics of tables and their traps, on every major
 mod tidy; // imports between rooms, length of files, the dependency tree
 mod whole; // the built binary from one end to the other, on real servers

@@ -8,6 +8,7 @@
 pub mod agent;
 pub mod exposition;
 pub mod loki;
+pub mod monitor;
 pub mod pki;
 pub mod postgres;
 pub mod process;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::packs::{Monitor, Row, number, text};
+use crate::support::monitor::{Monitor, Row, number, text};
 use crate::support::postgres::{Cluster, Options, Stop, edges, majors};
 
 /// Longer than a query that waits for nothing takes, shorter than `lock_timeout`.
@@ -310,7 +310,7 @@ fn the_helper_functions_give_widths_and_sequences_and_no_data() {
         let Some(cluster) = quiet().start(major) else { continue };
         let monitor = Monitor::connect(&cluster);
         assert!(monitor.query("pg_sequences").is_none(), "without the functions");
-        let helpers = include_str!("../../queries/helpers.sql");
+        let helpers = include_str!("../../../queries/helpers.sql");
         cluster.sql(helpers);
         cluster.sql(helpers);
         cluster.sql("CREATE SEQUENCE wide; CREATE TABLE s (id int DEFAULT nextval('wide'))");
