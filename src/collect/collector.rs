@@ -11,9 +11,9 @@ use super::claims::Claims;
 use super::report::{self, Subject};
 use super::status::InstanceStatus;
 use super::worker::Worker;
-use crate::config::{Instance, Settings};
+use crate::config::Settings;
 use crate::instances::{Budgets, Connector};
-use crate::metric::{Family, Labels};
+use crate::metric::Family;
 use crate::packs::Packs;
 use crate::postgres::LogSettings;
 use crate::task::Group;
@@ -49,7 +49,7 @@ impl Collector {
                 Arc::new(Worker::new(
                     &instance.name,
                     &instance.cluster,
-                    base(settings, instance),
+                    settings.labels_of(instance),
                     Connector::new(instance, budgets),
                     Arc::clone(&claims),
                     settings.collection.max_series,
@@ -135,14 +135,4 @@ fn page(worker: &Worker, begin: Instant) -> Vec<Arc<Family>> {
         }
     }
     families
-}
-
-/// The labels on everything about an instance: who it is, then its own, then everybody's.
-pub(crate) fn base(settings: &Settings, instance: &Instance) -> Labels {
-    let identity = [
-        (settings.cluster_label.as_str(), instance.cluster.as_str()),
-        (settings.server_label.as_str(), instance.name.as_str()),
-    ];
-    let labels = instance.labels.iter().chain(&settings.labels);
-    Labels::new(identity.into_iter().chain(labels.map(|(name, value)| (&**name, &**value))))
 }

@@ -8,7 +8,6 @@ use tokio::time::Instant;
 use super::board::Ending;
 use super::caps::{Caps, Members};
 use super::claims::Claims;
-use super::collector::base;
 use super::rows::Terms;
 use super::run::{Ran, run};
 use super::worker::{CONNECT, stand};
@@ -51,7 +50,7 @@ pub async fn run_once(
 ) -> Result<Once, (InstanceReason, String)> {
     let connector = Connector::new(instance, budgets);
     let claims = Claims::of(queries.iter().map(|query| &**query));
-    let base = base(settings, instance);
+    let base = settings.labels_of(instance);
     let connect = async || {
         stand(&connector, Instant::now() + CONNECT)
             .await

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{PgEnvironment, Place, SecretSource};
+use crate::metric::Labels;
 
 /// All that the agent needs to know to run.
 #[derive(Clone)]
@@ -22,6 +23,18 @@ pub struct Settings {
     pub collection: Collection,
     /// None where no log source is configured.
     pub logs: Option<Logs>,
+}
+
+impl Settings {
+    /// The labels on everything about an instance: who it is, then its own, then everybody's.
+    pub fn labels_of(&self, instance: &Instance) -> Labels {
+        let identity = [
+            (self.cluster_label.as_str(), instance.cluster.as_str()),
+            (self.server_label.as_str(), instance.name.as_str()),
+        ];
+        let labels = instance.labels.iter().chain(&self.labels);
+        Labels::new(identity.into_iter().chain(labels.map(|(name, value)| (&**name, &**value))))
+    }
 }
 
 #[derive(Clone, Debug)]
