@@ -253,3 +253,28 @@ t:
     let page = watch.await_scrape(soon, |page| outcome(page, "t") == "ok");
     assert_eq!(page.value("pg_t", &[]), Some(8.5));
 }
+
+#[test]
+fn a_dropped_extension_takes_its_query_alone_along() {
+    let Some(cluster) = Cluster::start(17) else { return };
+    cluster.sql("CREATE EXTENSION tablefunc");
+    let pack = "
+random:
+  interval: fast
+  requires: {extension: tablefunc}
+  query: SELECT count(*) AS v FROM {schema}.normal_rand(3, 1, 1)
+  metrics: [{v: {usage: GAUGE, metric: pg_random, description: d}}]
+good:
+  interval: fast
+  query: SELECT 1 AS v
+  metrics: [{v: {usage: GAUGE, metric: pg_good, description: d}}]
+";
+    let watch = Watch::start(&cluster.monitor_dsn(), pack);
+    assert_eq!(watch.settle().value("pg_random", &[]), Some(3.0));
+    cluster.sql("DROP EXTENSION tablefunc");
+    let gone =
+        |page: &Parsed| ["missing_object", "unavailable"].contains(&&*outcome(page, "random"));
+    let page = watch.await_scrape(Duration::from_secs(10), gone);
+    assert_eq!(page.value("pg_good", &[]), Some(1.0));
+    assert!(up(&page));
+}
