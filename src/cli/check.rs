@@ -128,16 +128,19 @@ fn judge(instance: &Instance, facts: &Facts, packs: &Packs, found: &mut Found) {
     }
     let mut running = 0;
     let mut waiting = Vec::new();
-    for query in packs.without(&instance.exclude_packs) {
+    for query in packs.of(instance.kind, &instance.exclude_packs) {
         match packs::select(&query, facts) {
             Ok(_) => running += 1,
             Err(unavailable) => waiting.push(format!("{} ({})", query.name, unavailable.why)),
         }
     }
+    let server = if facts.version.is_pgbouncer() {
+        format!("PgBouncer {}", facts.version)
+    } else {
+        format!("PostgreSQL {}, {}", facts.version, facts.role.as_str())
+    };
     found.notes.push(format!(
-        "{name}: PostgreSQL {}, {}, {running} queries run here{}",
-        facts.version,
-        facts.role.as_str(),
+        "{name}: {server}, {running} queries run here{}",
         if waiting.is_empty() {
             String::new()
         } else {

@@ -238,6 +238,8 @@ pub(crate) struct Board {
     ping_running: bool,
     /// Why there is no second session and will be none soon: the fast lane does the rest's work too.
     pub(crate) single: Option<String>,
+    /// No second session is wanted, as the instance answers everything at once (PgBouncer's console).
+    pub(crate) one_lane: bool,
     /// When what the fast lane has in hand was begun.
     in_hand: Option<Instant>,
     /// When the rest lane was last asked whether the server answers.
@@ -288,6 +290,7 @@ impl Board {
             ping_started: None,
             ping_running: false,
             single: None,
+            one_lane: false,
             in_hand: None,
             second_opinion: None,
             facts_due: now + intervals.medium,
@@ -355,10 +358,12 @@ impl Board {
                 (job, _) => job,
             },
             Lane::Fast => match self.next_fast(now) {
-                Job::Wait(until) if self.single.is_some() => match self.next_rest(now) {
-                    Job::Wait(other) => Job::Wait(until.min(other)),
-                    job => job,
-                },
+                Job::Wait(until) if self.single.is_some() || self.one_lane => {
+                    match self.next_rest(now) {
+                        Job::Wait(other) => Job::Wait(until.min(other)),
+                        job => job,
+                    }
+                }
                 job => job,
             },
         }

@@ -12,7 +12,7 @@ use crate::packs::{Query, Usage};
 
 /// Names that the agent itself writes, or may write.
 const OWN_PREFIX: &str = "pgvigil_";
-const OWN: &[&str] = &["pg_up"];
+const OWN: &[&str] = &["pg_up", "pgbouncer_up", "pgbouncer_version_info"];
 /// Names of our prefix that packs write.
 const LENT: &[&str] = &["pgvigil_instance_info"];
 

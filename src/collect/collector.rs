@@ -38,7 +38,7 @@ impl Collector {
             .instances
             .iter()
             .map(|instance| {
-                let queries = packs.without(&instance.exclude_packs);
+                let queries = packs.of(instance.kind, &instance.exclude_packs);
                 let board = Board::new(
                     &instance.name,
                     queries,
@@ -47,8 +47,7 @@ impl Collector {
                     now,
                 );
                 Arc::new(Worker::new(
-                    &instance.name,
-                    &instance.cluster,
+                    instance,
                     settings.labels_of(instance),
                     Connector::new(instance, budgets),
                     Arc::clone(&claims),
@@ -121,8 +120,13 @@ fn page(worker: &Worker, begin: Instant) -> Vec<Arc<Family>> {
     let now = Instant::now();
     let board = worker.board();
     let verdict = board.verdict(begin);
-    let subject =
-        Subject { base: &worker.base, verdict: &verdict, certificates: &certificates, now };
+    let subject = Subject {
+        kind: worker.kind,
+        base: &worker.base,
+        verdict: &verdict,
+        certificates: &certificates,
+        now,
+    };
     let mut families = report::families(&board, &subject);
     for entry in &board.entries {
         if let Some(shown) = board.present(entry, now) {

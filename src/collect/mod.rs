@@ -4,7 +4,8 @@
 //! moment, and takes what there is. The work belongs to each instance's `worker`, so that scrapes
 //! that are cancelled, concurrent or doubled cost nothing more.
 //!
-//! Pure: `decode` (a column's text to a number), `rows` (rows to families), `claims` (who may write
+//! Pure: `decode` (a column's text to a number), `shape` (rows laid out anew),
+//! `rows` (rows to families), `claims` (who may write
 //! which name), `cadence` (when), `caps` (what is shown one by one), `standing` (how the instance
 //! stands), `board` (what is due, what is known), `databases` (the same, database by database),
 //! `report` and `status` (what is told of it). Input and output: `run`, `worker`, `visit`,
@@ -21,6 +22,7 @@ mod once;
 mod report;
 mod rows;
 mod run;
+mod shape;
 mod spread;
 mod standing;
 mod status;

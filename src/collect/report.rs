@@ -8,15 +8,17 @@ use tokio::time::Instant;
 
 use super::board::{Board, Run, Shown};
 use super::standing::Verdict;
+use crate::config::InstanceKind;
 use crate::instances::CertificateSeen;
 use crate::metric::{Family, Kind, Labels};
-use crate::postgres::InstanceReason;
+use crate::postgres::{Facts, InstanceReason};
 
 /// With more databases than that, of each query in each only its outcome and age are told.
 const DETAILED: usize = 50;
 
 /// What a report is about.
 pub(crate) struct Subject<'a> {
+    pub(crate) kind: InstanceKind,
     pub(crate) base: &'a Labels,
     pub(crate) verdict: &'a Verdict,
     pub(crate) certificates: &'a [CertificateSeen],
@@ -29,14 +31,22 @@ pub(crate) fn families(board: &Board, subject: &Subject<'_>) -> Vec<Arc<Family>>
     let bare = Labels::default();
     let base = *base;
     let own = |own: &Labels| base.over(own);
-    let mut out = vec![
-        Family::new(
+    let up = match subject.kind {
+        InstanceKind::Postgres => Family::new(
             "pg_up",
             "Whether the server has answered anything, a row or an error, since the scrape began or \
              within 1 s before.",
             Kind::Gauge,
-        )
-        .with(own(&bare), flag(verdict.is_up())),
+        ),
+        InstanceKind::Pgbouncer => Family::new(
+            "pgbouncer_up",
+            "Whether PgBouncer's console has answered anything since the scrape began or within 1 s \
+             before.",
+            Kind::Gauge,
+        ),
+    };
+    let mut out = vec![
+        up.with(own(&bare), flag(verdict.is_up())),
         states(base, verdict.reason),
         Family::new(
             "pgvigil_sessions",
@@ -64,8 +74,30 @@ pub(crate) fn families(board: &Board, subject: &Subject<'_>) -> Vec<Arc<Family>>
         )
         .with(own(&bare), count(board.databases.len())),
     );
+    if subject.kind == InstanceKind::Pgbouncer
+        && let Some(facts) = &board.facts
+    {
+        out.extend(pooler(base, facts));
+    }
     out.extend(queries(board, base, subject.now));
     out.into_iter().filter(|family| !family.samples.is_empty()).map(Arc::new).collect()
+}
+
+/// What PgBouncer says of itself. Of PostgreSQL a pack tells that.
+fn pooler(base: &Labels, facts: &Facts) -> [Family; 2] {
+    let version = facts.version.to_string();
+    let info = Labels::new([("kind", "pgbouncer"), ("version", &version)]);
+    let called = Labels::new([("version", format!("PgBouncer {version}"))]);
+    [
+        Family::new(
+            "pgvigil_instance_info",
+            "1, with what the server says of itself as labels.",
+            Kind::Gauge,
+        )
+        .with(base.over(&info), 1.0),
+        Family::new("pgbouncer_version_info", "1, with PgBouncer's version.", Kind::Gauge)
+            .with(base.over(&called), 1.0),
+    ]
 }
 
 fn states(base: &Labels, present: InstanceReason) -> Family {

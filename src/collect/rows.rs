@@ -11,6 +11,7 @@ use super::caps::{Members, Shown};
 use super::claims::{Claims, kind};
 use super::decode::{self, Reading};
 use super::spread::{Spread, Tally};
+use crate::config::InstanceKind;
 use crate::instances::{Column, Rows};
 use crate::metric::{
     Family, Histogram, Kind, Labels, Point, Sample, is_label_name, is_metric_name,
@@ -249,7 +250,8 @@ impl<'q> Plan<'q> {
                     );
                     return Err((QueryReason::MissingObject, note));
                 }
-                if column.usage != Usage::Discard {
+                // PgBouncer's versions differ in columns; its result cannot be asked for otherwise.
+                if column.usage != Usage::Discard && query.kind == InstanceKind::Postgres {
                     losses.note(format!(
                         "the result has no column `{name}`; select it, or take it out of `metrics`"
                     ));

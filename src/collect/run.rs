@@ -6,6 +6,7 @@ use tokio::time::Instant;
 
 use super::board::Ending;
 use super::rows::{Terms, harvest};
+use super::shape::shaped;
 use crate::instances::{Limits, QueryError, Rows, Session};
 use crate::packs::Query;
 use crate::postgres::QueryReason;
@@ -55,7 +56,8 @@ pub(crate) async fn run(
     }
     match session.run(sql, &limits).await {
         Ok(rows) => {
-            Ran { ending: Ending::Rows(harvest(query, &rows, terms)), answered: true, lost: None }
+            let harvest = harvest(query, &shaped(query, &rows), terms);
+            Ran { ending: Ending::Rows(harvest), answered: true, lost: None }
         }
         Err(error) => failed(error, capped),
     }

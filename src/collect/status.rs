@@ -66,7 +66,12 @@ impl InstanceStatus {
             message: verdict.message,
             since: wall(since, now),
             version: board.facts.as_ref().map(|facts| facts.version),
-            role: board.facts.as_ref().map(|facts| facts.role),
+            // A pooler has none.
+            role: board
+                .facts
+                .as_ref()
+                .filter(|facts| !facts.version.is_pgbouncer())
+                .map(|facts| facts.role),
             sessions: board.sessions_open,
             certificates: Vec::new(),
             notices: board

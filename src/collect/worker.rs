@@ -16,6 +16,7 @@ use super::claims::Claims;
 use super::rows::Terms;
 use super::run::{Ran, run};
 use super::standing::Failure;
+use crate::config::{Instance, InstanceKind};
 use crate::instances::{ConnectError, Connector, Limits, QueryError, Session};
 use crate::metric::Labels;
 use crate::packs::Query;
@@ -38,8 +39,12 @@ const LAST_WORD: Duration = Duration::from_millis(500);
 /// Tells whether the server answers, and in which role, without touching any relation.
 const PING: &str = "SELECT pg_catalog.pg_is_in_recovery()";
 
+/// The same for PgBouncer's console.
+const PING_CONSOLE: &str = "SHOW VERSION";
+
 /// What a lane has in hand of its instance.
 pub(crate) struct Worker {
+    pub(crate) kind: InstanceKind,
     pub(crate) name: String,
     pub(crate) cluster: String,
     /// Identity and configured labels.
@@ -67,17 +72,18 @@ enum Parting {
 
 impl Worker {
     pub(crate) fn new(
-        name: &str,
-        cluster: &str,
+        instance: &Instance,
         base: Labels,
         connector: Connector,
         claims: Arc<Claims>,
         max_series: Option<usize>,
-        board: Board,
+        mut board: Board,
     ) -> Self {
+        board.one_lane = instance.kind == InstanceKind::Pgbouncer;
         Self {
-            name: name.to_owned(),
-            cluster: cluster.to_owned(),
+            kind: instance.kind,
+            name: instance.name.clone(),
+            cluster: instance.cluster.clone(),
             base,
             connector,
             claims,
@@ -91,10 +97,13 @@ impl Worker {
         }
     }
 
-    /// Starts both lanes.
+    /// Starts the lanes: both, but for an instance that needs no second session.
     pub(crate) fn start(self: &Arc<Self>, group: &Group) {
         let (worker, stop) = (Arc::clone(self), group.signal());
         group.spawn("fast lane", async move { worker.fast_lane(&stop).await });
+        if self.kind == InstanceKind::Pgbouncer {
+            return;
+        }
         let (worker, stop) = (Arc::clone(self), group.signal());
         group.spawn("rest lane", async move { worker.rest_lane(&stop).await });
     }
@@ -370,7 +379,11 @@ impl Worker {
 
     async fn ping(&self, lane: Lane, session: &mut Session) -> Option<Failure> {
         self.board().ping_begins(lane, Instant::now());
-        let result = session.run(PING, &trifle()).await;
+        let ping = match self.kind {
+            InstanceKind::Postgres => PING,
+            InstanceKind::Pgbouncer => PING_CONSOLE,
+        };
+        let result = session.run(ping, &trifle()).await;
         let known = self.board().facts.as_ref().map(|facts| facts.role);
         let flipped = match &result {
             Ok(rows) => {
@@ -410,7 +423,8 @@ impl Worker {
         let (query, sql, members) = begun?;
         let (sql, shown) = self.caps.fill(&sql);
         let terms = self.terms(&query, None, shown, &members);
-        let cap = (lane == Lane::Fast).then_some(FAST_CAP);
+        let capped = lane == Lane::Fast && self.kind == InstanceKind::Postgres;
+        let cap = capped.then_some(FAST_CAP);
         let Ran { ending, answered, lost } = run(session, &query, &sql, cap, &terms).await;
         let handed_over = matches!(ending, Ending::TooSlow);
         let now = Instant::now();
@@ -471,6 +485,10 @@ impl Worker {
     }
 
     fn publish(&self, facts: &Facts) {
+        if self.kind == InstanceKind::Pgbouncer {
+            // Its log is none of PostgreSQL's.
+            return;
+        }
         self.log_settings.send_if_modified(|known| {
             let changed = known.as_ref() != Some(&facts.log);
             *known = Some(facts.log.clone());

@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | `name` | `HOST:PORT`, on loopback or a socket with the machine's name for the host |
 //! | `cluster` | the top level's `cluster`, else the name |
-//! | `kind` | `postgres` |
+//! | `kind` | `pgbouncer` where the DSN names the database `pgbouncer`, else `postgres` |
 //! | `dsn`, `dsn_file` | what libpq's variables say |
 //! | `password`, `password_file` | what the DSN, `PGPASSWORD` or the password file says |
 //! | `databases` | `include: ["*"]`, `exclude: []` |
@@ -92,7 +92,7 @@ pub(super) fn alone(walk: &Walk<'_>, server: environment::Server, common: &Commo
     Instance {
         cluster: common.cluster.unwrap_or(&name).to_owned(),
         name,
-        kind: InstanceKind::Postgres,
+        kind: kind_of(reach.as_ref()),
         dsn: server.dsn,
         password: server.password,
         environment,
@@ -107,17 +107,8 @@ pub(super) fn alone(walk: &Walk<'_>, server: environment::Server, common: &Commo
 
 fn instance(walk: &Walk<'_>, block: &Block<'_>, common: &Common<'_>) -> (Instance, Option<Reach>) {
     let environment = PgEnvironment::capture(walk.lookup());
-    let kind = block.get("kind").and_then(|item| {
-        let kinds = [("postgres", InstanceKind::Postgres), ("pgbouncer", InstanceKind::Pgbouncer)];
-        let kind = item.choice(&kinds)?;
-        if kind == InstanceKind::Pgbouncer {
-            item.fatal(
-                "this version does not watch PgBouncer yet",
-                "remove this instance, or use a later version",
-            );
-        }
-        Some(kind)
-    });
+    let kinds = [("postgres", InstanceKind::Postgres), ("pgbouncer", InstanceKind::Pgbouncer)];
+    let kind = block.get("kind").and_then(|item| item.choice(&kinds));
 
     let written = block.get("dsn").or_else(|| block.get("dsn_file"));
     let dsn = block.secret("dsn");
@@ -153,7 +144,7 @@ fn instance(walk: &Walk<'_>, block: &Block<'_>, common: &Common<'_>) -> (Instanc
             .or_else(|| common.cluster.map(str::to_owned))
             .unwrap_or_else(|| name.clone()),
         name,
-        kind: kind.unwrap_or(InstanceKind::Postgres),
+        kind: kind.unwrap_or_else(|| kind_of(reach.as_ref())),
         dsn,
         password,
         environment,
@@ -173,6 +164,16 @@ struct Reach {
     host: String,
     port: u16,
     local: bool,
+    /// Whether the database is named as PgBouncer's console is.
+    console: bool,
+}
+
+/// What a server is where nobody says it.
+fn kind_of(reach: Option<&Reach>) -> InstanceKind {
+    match reach {
+        Some(Reach { console: true, .. }) => InstanceKind::Pgbouncer,
+        _ => InstanceKind::Postgres,
+    }
 }
 
 /// The first server of a DSN with its gaps filled; none where it cannot be understood, which is noted.
@@ -189,14 +190,15 @@ fn reach(
         .map_err(|why| split(walk, place, &why))
         .ok()?;
     let (host, port) = info.address();
-    Some(Reach { host, port, local: info.hosts.first().is_none_or(HostSpec::is_local) })
+    let console = info.dbname.as_deref() == Some("pgbouncer");
+    Some(Reach { host, port, local: info.hosts.first().is_none_or(HostSpec::is_local), console })
 }
 
 /// `HOST:PORT`; on loopback and sockets the machine's own name says more than the address. Where it
 /// is not known, `path` keeps apart what the user has to mend anyway.
 fn default_name(reach: Option<&Reach>, common: &Common<'_>, path: &str) -> String {
     match reach {
-        Some(Reach { host, port, local: false }) => format!("{host}:{port}"),
+        Some(Reach { host, port, local: false, .. }) => format!("{host}:{port}"),
         Some(Reach { port, .. }) => format!("{}:{port}", common.host_name),
         None => path.to_owned(),
     }

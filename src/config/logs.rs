@@ -3,7 +3,7 @@
 //! | key | default |
 //! | --- | --- |
 //! | `sources[].name` | its instance's name, else the machine's |
-//! | `sources[].server` | the only instance, else the source's name |
+//! | `sources[].server` | the only instance of kind postgres, else the source's name |
 //! | `sources[].format` | `auto` |
 //! | `sources[].line_prefix`, `time_zone` | from the session, else from the lines |
 //! | `sources[].start` | `beginning` |
@@ -19,8 +19,8 @@ use super::labels::Identity;
 use super::load::Flags;
 use super::walk::{Block, Item, Walk, quoted};
 use super::{
-    Destination, Instance, LogFormat, LogInput, LogSource, Logs, Place, Start, Store, loki, routes,
-    scalar,
+    Destination, Instance, InstanceKind, LogFormat, LogInput, LogSource, Logs, Place, Start, Store,
+    loki, routes, scalar,
 };
 
 pub(super) const KEYS: &[&str] = &["sources", "routes", "loki", "destination", "store"];
@@ -289,7 +289,10 @@ fn flag_source(walk: &Walk<'_>, around: &Around<'_>) -> LogSource {
 }
 
 fn only(instances: &[Instance]) -> Option<usize> {
-    (instances.len() == 1).then_some(0)
+    // A pooler writes no log of PostgreSQL's.
+    let mut servers =
+        (0..instances.len()).filter(|at| instances[*at].kind == InstanceKind::Postgres);
+    servers.next().filter(|_| servers.next().is_none())
 }
 
 /// Under which names a source's records are sent.

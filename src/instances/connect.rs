@@ -12,7 +12,8 @@ use super::budget::{Address, Budgets, SESSIONS};
 use super::cancel::Canceller;
 use super::failure::{Attempt, ConnectError};
 use super::place::{self, Shown};
-use super::session::Session;
+use super::pooler::CONSOLE;
+use super::session::{Manner, Session};
 use super::socket::Held;
 use super::target::Target;
 use super::tls::Plan;
@@ -86,28 +87,37 @@ impl Connector {
         database: Option<&str>,
         deadline: Instant,
     ) -> Result<Session, ConnectError> {
-        if self.kind == InstanceKind::Pgbouncer {
-            return Err(told(
-                InstanceReason::Unsupported,
-                "PgBouncer is not watched by this version; remove the instance until it is",
-            ));
-        }
+        let goal = match self.kind {
+            InstanceKind::Postgres => Goal::Server,
+            InstanceKind::Pgbouncer => Goal::Console,
+        };
+        self.open(goal, self.password.as_ref(), database, deadline).await
+    }
+
+    async fn open(
+        &self,
+        goal: Goal,
+        password: Option<&SecretReader>,
+        database: Option<&str>,
+        deadline: Instant,
+    ) -> Result<Session, ConnectError> {
         let mut notices = Vec::new();
         let dsn = self.secret(&self.dsn, &mut notices, InstanceReason::Error)?;
-        let password = match &self.password {
+        let password = match password {
             Some(reader) => {
                 Some(self.secret(reader, &mut notices, InstanceReason::Authentication)?)
             }
             None => None,
         };
         let environment = |name: &str| self.environment.get(name);
-        let target = Target::new(dsn.expose(), &environment, password, database)
+        let default = (goal == Goal::Console).then_some(CONSOLE);
+        let target = Target::new(dsn.expose(), &environment, password, database, default)
             .map_err(|e| told(InstanceReason::Error, &e))?;
         let mut last = None;
         for host in &target.info.hosts {
             let limit = target.info.connect_timeout.unwrap_or(CONNECT_TIMEOUT);
             let until = deadline.min(Instant::now() + limit);
-            match Box::pin(self.host(&target, host, until, notices.clone())).await {
+            match Box::pin(self.host(goal, &target, host, until, notices.clone())).await {
                 Ok(session) => return Ok(session),
                 Err(error) if self.is_final(error.reason) => return Err(error),
                 Err(error) => last = Some(error),
@@ -154,6 +164,7 @@ impl Connector {
 
     async fn host(
         &self,
+        goal: Goal,
         target: &Target,
         host: &HostSpec,
         until: Instant,
@@ -166,6 +177,7 @@ impl Connector {
             user: &target.user,
             database: &target.database,
             with_password: password.is_some(),
+            pooled: goal != Goal::Server,
         };
         let plan = Plan::new(target, host).map_err(|e| attempt.error(InstanceReason::Tls, &e))?;
         let addresses = match timeout_at(until, place::addresses(host)).await {
@@ -177,13 +189,13 @@ impl Connector {
                 ));
             }
         };
-        let config = config(target, password.as_ref(), &plan);
+        let config = config(goal, target, password.as_ref(), &plan);
         let mut last = None;
         for (at, address) in addresses.iter().enumerate() {
             // Each gets its share of the time, so that a dead first one leaves some for the second.
             let left = u32::try_from(addresses.len() - at).unwrap_or(u32::MAX);
             let share = Instant::now() + until.saturating_duration_since(Instant::now()) / left;
-            let opened = self.address(&attempt, &config, &plan, address, share).await;
+            let opened = self.address(goal, &attempt, &config, &plan, address, share).await;
             let (certificates_notices, expiries) = plan.afterwards();
             match opened {
                 Ok(session) => {
@@ -211,6 +223,7 @@ impl Connector {
 
     async fn address(
         &self,
+        goal: Goal,
         attempt: &Attempt<'_>,
         config: &tokio_postgres::Config,
         plan: &Plan,
@@ -250,16 +263,19 @@ impl Connector {
         };
         let said = connection.parameter("server_version").unwrap_or_default().to_owned();
         let sql_ascii = connection.parameter("server_encoding") == Some("SQL_ASCII");
-        let version =
-            supported(&said).map_err(|e| attempt.error(InstanceReason::Unsupported, &e))?;
+        let version = goal
+            .version(&said, attempt.database)
+            .map_err(|e| attempt.error(InstanceReason::Unsupported, &e))?;
         let canceller = Canceller {
             address: address.clone(),
             plan: plan.clone(),
             budgets: self.budgets.clone(),
         };
         let wire = Connection::new(connection, gate, closed);
-        let mut session = Session::new(client, wire, canceller, version, sql_ascii);
-        if let Some(settings) = settings(version) {
+        let mut session = Session::new(client, wire, canceller, version, sql_ascii, goal.manner());
+        if goal == Goal::Server
+            && let Some(settings) = settings(version)
+        {
             session.execute(settings, until).await.map_err(|e| {
                 let reason = if e.sqlstate.is_some() {
                     InstanceReason::Unsupported
@@ -290,16 +306,50 @@ fn told(reason: InstanceReason, message: &str) -> ConnectError {
     ConnectError { reason, message: message.to_owned() }
 }
 
+/// What a session is opened with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Goal {
+    /// PostgreSQL itself.
+    Server,
+    /// PgBouncer's console.
+    Console,
+}
+
+impl Goal {
+    fn manner(self) -> Manner {
+        match self {
+            Self::Server => Manner::Full,
+            Self::Console => Manner::Plain,
+        }
+    }
+
+    /// The version that `server_version` says.
+    fn version(self, said: &str, database: &str) -> Result<Version, String> {
+        match self {
+            Self::Server => supported(said),
+            Self::Console => Version::of_pgbouncer(said).ok_or_else(|| {
+                format!(
+                    "the database `{database}` is not PgBouncer's console; name that, which is \
+                     `{CONSOLE}`, or write `kind: postgres`"
+                )
+            }),
+        }
+    }
+}
+
 /// What tokio-postgres sends to log in.
-fn config(target: &Target, password: Option<&Secret>, plan: &Plan) -> tokio_postgres::Config {
+fn config(
+    goal: Goal,
+    target: &Target,
+    password: Option<&Secret>,
+    plan: &Plan,
+) -> tokio_postgres::Config {
     let mut config = tokio_postgres::Config::new();
     let own = target.info.options.as_deref().unwrap_or_default();
     config
         .user(&target.user)
         .dbname(&target.database)
         .application_name(target.info.application_name.as_deref().unwrap_or("pgvigil"))
-        // The later one holds: what the contract asks for outranks the user's.
-        .options(format!("{own} {OPTIONS}").trim_start())
         .ssl_mode(plan.mode)
         .ssl_negotiation(plan.negotiation)
         .channel_binding(match target.info.channel_binding {
@@ -307,6 +357,12 @@ fn config(target: &Target, password: Option<&Secret>, plan: &Plan) -> tokio_post
             ChannelBinding::Prefer => Wire::Prefer,
             ChannelBinding::Require => Wire::Require,
         });
+    match goal {
+        // The later one holds: what the contract asks for outranks the user's.
+        Goal::Server => drop(config.options(format!("{own} {OPTIONS}").trim_start())),
+        Goal::Console if own.is_empty() => {}
+        Goal::Console => drop(config.options(own)),
+    }
     if plan.mode == SslMode::Disable && target.info.channel_binding == ChannelBinding::Prefer {
         config.channel_binding(Wire::Disable);
     }

@@ -38,6 +38,9 @@ impl Session {
     /// # Errors
     /// When the server does not answer, or not as PostgreSQL.
     pub async fn facts(&mut self, deadline: Instant) -> Result<Facts, QueryError> {
+        if self.is_plain() {
+            return self.facts_of_console(deadline).await;
+        }
         let limits = Limits {
             statement_timeout: Duration::from_secs(2),
             deadline,
@@ -58,11 +61,25 @@ impl Session {
         }
         Ok(facts)
     }
+
+    /// PgBouncer's console has a version, and whoever is let in may see all that there is.
+    async fn facts_of_console(&mut self, deadline: Instant) -> Result<Facts, QueryError> {
+        let limits = Limits {
+            statement_timeout: Duration::from_secs(2),
+            deadline,
+            max_rows: 1,
+            max_bytes: 1 << 10,
+            search_path: SEARCH_PATH,
+        };
+        self.run("SHOW VERSION", &limits).await?;
+        Ok(Facts { database: "pgbouncer".to_owned(), monitor: true, ..none(self.version()) })
+    }
 }
 
-fn read(rows: &Rows) -> Facts {
-    let mut facts = Facts {
-        version: Version(0),
+/// Nothing but a version.
+fn none(version: Version) -> Facts {
+    Facts {
+        version,
         role: Role::Primary,
         system_identifier: String::new(),
         timeline: 0,
@@ -75,7 +92,11 @@ fn read(rows: &Rows) -> Facts {
         superuser: false,
         monitor: false,
         log: LogSettings::default(),
-    };
+    }
+}
+
+fn read(rows: &Rows) -> Facts {
+    let mut facts = none(Version(0));
     for row in &rows.rows {
         let [kind, name, one, two] = row.as_slice() else { continue };
         let text = |value: &Option<Box<str>>| value.as_deref().unwrap_or_default().to_owned();

@@ -6,6 +6,7 @@ use std::io;
 use tokio_postgres::Error;
 use tokio_postgres::error::DbError;
 
+use super::pooler;
 use crate::net::tls::explain;
 use crate::postgres::InstanceReason;
 
@@ -24,6 +25,8 @@ pub(super) struct Attempt<'a> {
     pub(super) user: &'a str,
     pub(super) database: &'a str,
     pub(super) with_password: bool,
+    /// Whether PgBouncer is what is asked.
+    pub(super) pooled: bool,
 }
 
 impl Attempt<'_> {
@@ -122,6 +125,11 @@ impl Attempt<'_> {
         let code = refusal.code().code();
         let said = one_line(refusal.message());
         let (user, database) = (self.user, self.database);
+        if self.pooled
+            && let Some((reason, what)) = pooler::refusal(user, database, &said)
+        {
+            return self.error(reason, &what);
+        }
         let what = match code {
             "28P01" if self.with_password => format!(
                 "the password of `{user}` is not accepted ({said}); correct it, or the role's"

@@ -5,13 +5,16 @@
 //! or says in one sentence why there is none. Each socket holds a place in a `budget` until the
 //! server has closed it, also one that we gave up. A `session` runs one statement at a time, `rows`
 //! stops reading at the caps, `interrupt` cancels what is late, and `facts` learns what the server is.
+//! With PgBouncer's console, and through PgBouncer, a session is plain: `console`.
 
 mod budget;
 mod cancel;
 mod connect;
+mod console;
 mod facts;
 mod failure;
 mod place;
+mod pooler;
 mod rows;
 mod session;
 mod socket;

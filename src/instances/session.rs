@@ -11,6 +11,7 @@ use tokio_postgres::{Client, Error, SimpleQueryMessage, SimpleQueryStream};
 
 use super::cancel::{Cancelled, Canceller};
 use super::failure::one_line;
+use super::pooler::of_pgbouncer;
 use super::rows::{Column, Reader, Rows, Taken, in_hexadecimal};
 use super::wire::{Halt, Wire};
 use crate::postgres::{QueryReason, Version};
@@ -53,10 +54,21 @@ pub struct QueryError {
     pub session_lost: bool,
 }
 
+/// How a session speaks with what is at its other end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Manner {
+    /// With PostgreSQL itself: types are asked for, limits set, late statements cancelled.
+    Full,
+    /// With PgBouncer's console, or through PgBouncer: simple statements alone. Nothing is set, for that
+    /// would be refused or met by the next client, and nothing cancelled.
+    Plain,
+}
+
 /// A session with one database of one server. Dropping it lets go of the connection at once.
 pub struct Session {
-    client: Client,
-    wire: Wire,
+    pub(super) client: Client,
+    pub(super) wire: Wire,
+    manner: Manner,
     canceller: Canceller,
     version: Version,
     /// Whether the database declares no encoding.
@@ -75,7 +87,7 @@ struct Applied {
 }
 
 /// How an attempt ended without rows.
-enum Stop {
+pub(super) enum Stop {
     Failed(Error),
     Halted(Halt),
     /// Something else, told already.
@@ -91,10 +103,12 @@ impl Session {
         canceller: Canceller,
         version: Version,
         sql_ascii: bool,
+        manner: Manner,
     ) -> Self {
         Self {
             client,
             wire,
+            manner,
             canceller,
             version,
             sql_ascii,
@@ -102,6 +116,10 @@ impl Session {
             hexadecimal: HashSet::new(),
             applied: Applied { search_path: Some(SEARCH_PATH), ..Applied::default() },
         }
+    }
+
+    pub(super) fn is_plain(&self) -> bool {
+        self.manner == Manner::Plain
     }
 
     /// What the server said at the login.
@@ -130,7 +148,7 @@ impl Session {
     /// Ends a session of which a [`Session::run`] was dropped before its end: its statement is cancelled
     /// first, so that the server does not go on with it for nobody. Takes at most 2.5 s.
     pub async fn abandon(mut self) {
-        if self.interrupt(std::future::ready(())).await {
+        if self.manner == Manner::Plain || self.interrupt(std::future::ready(())).await {
             self.close().await;
         } else {
             self.lose();
@@ -144,6 +162,12 @@ impl Session {
     /// With a reason of the closed list.
     pub async fn run(&mut self, sql: &str, limits: &Limits) -> Result<Rows, QueryError> {
         let started = Instant::now();
+        if self.manner == Manner::Plain {
+            return match self.show(sql, limits, started).await {
+                Ok(rows) => Ok(rows),
+                Err(stop) => Err(self.explain(stop, limits, started).await),
+            };
+        }
         let mut hexadecimal = self.hexadecimal.contains(sql);
         loop {
             match Box::pin(self.attempt(sql, limits, hexadecimal, started)).await {
@@ -329,6 +353,9 @@ impl Session {
 
     /// Cancels what runs and waits for its end, at most [`GRACE`]. False: the session is unusable.
     async fn interrupt(&mut self, drain: impl Future<Output = ()>) -> bool {
+        if self.manner == Manner::Plain {
+            return false;
+        }
         let until = Instant::now() + GRACE;
         let cancel = self.canceller.cancel(self.client.cancel_token());
         let both = async { tokio::join!(cancel, drain) };
@@ -354,13 +381,17 @@ impl Session {
                     self.lose();
                 }
                 let waited = started.elapsed().as_secs_f64();
+                let what = match self.manner {
+                    Manner::Full => "it was cancelled",
+                    Manner::Plain => "the session was given up",
+                };
                 QueryError {
                     session_lost: self.wire.is_closed(),
                     ..told(
                         QueryReason::Timeout,
                         &format!(
-                            "no result after {waited:.1} s, so it was cancelled; see what the server \
-                             is busy with, or raise the query's `timeout`"
+                            "no result after {waited:.1} s, so {what}; see what the server is busy \
+                             with, or raise the query's `timeout`"
                         ),
                     )
                 }
@@ -399,7 +430,10 @@ impl Session {
             self.wire.give_up();
         }
         let code = refusal.code().code();
-        let reason = QueryReason::of_sqlstate(code);
+        let reason = match self.manner {
+            Manner::Full => QueryReason::of_sqlstate(code),
+            Manner::Plain => of_pgbouncer(code, refusal.message()),
+        };
         let remedy = match reason {
             QueryReason::Timeout => "see why it is slow, or raise the query's `timeout`",
             QueryReason::LockTimeout => {
@@ -421,7 +455,7 @@ impl Session {
 }
 
 /// How many bytes may come for one message.
-fn room(limits: &Limits) -> u64 {
+pub(super) fn room(limits: &Limits) -> u64 {
     (limits.max_bytes as u64).saturating_add(OVERHEAD)
 }
 
@@ -443,9 +477,9 @@ fn told(reason: QueryReason, message: &str) -> QueryError {
     QueryError { reason, sqlstate: None, message: message.to_owned(), session_lost: false }
 }
 
-type Stream = Pin<Box<SimpleQueryStream>>;
+pub(super) type Stream = Pin<Box<SimpleQueryStream>>;
 
 /// The stream's next message; None when the statement has ended.
-async fn next(stream: &mut Stream) -> Option<Result<SimpleQueryMessage, Error>> {
+pub(super) async fn next(stream: &mut Stream) -> Option<Result<SimpleQueryMessage, Error>> {
     std::future::poll_fn(|cx| futures_core::Stream::poll_next(stream.as_mut(), cx)).await
 }

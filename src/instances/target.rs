@@ -21,6 +21,8 @@ pub(super) struct Target {
 }
 
 impl Target {
+    /// `database` outranks the string's, `default_database` the user's name.
+    ///
     /// # Errors
     /// A sentence without any value of the string.
     pub(super) fn new(
@@ -28,6 +30,7 @@ impl Target {
         environment: &dyn Fn(&str) -> Option<String>,
         password: Option<Secret>,
         database: Option<&str>,
+        default_database: Option<&str>,
     ) -> Result<Self, String> {
         let mut info = ConnInfo::parse(dsn)?.fill(environment)?;
         if password.is_some() {
@@ -38,6 +41,7 @@ impl Target {
              `user` into it",
         )?;
         let database = database.map(str::to_owned).or_else(|| info.dbname.clone());
+        let database = database.or_else(|| default_database.map(str::to_owned));
         let home = environment("HOME").map(PathBuf::from).or_else(std::env::home_dir);
         Ok(Self { database: database.unwrap_or_else(|| user.clone()), info, user, home })
     }
@@ -115,7 +119,7 @@ mod tests {
     use super::*;
 
     fn target(dsn: &str, password: Option<&str>, database: Option<&str>) -> Target {
-        let made = Target::new(dsn, &|_| None, password.map(Secret::new), database);
+        let made = Target::new(dsn, &|_| None, password.map(Secret::new), database, None);
         made.unwrap_or_else(|e| panic!("{e}"))
     }
 
@@ -125,6 +129,8 @@ mod tests {
         assert_eq!((plain.user.as_str(), plain.database.as_str()), ("u", "u"));
         let told = target("host=h user=u dbname=d", None, Some("other"));
         assert_eq!(told.database, "other");
+        let console = Target::new("host=h user=u", &|_| None, None, None, Some("c"));
+        assert!(console.is_ok_and(|target| target.database == "c"));
         assert_eq!(target("host=h dbname=d", None, None).user, own_name().unwrap());
         let both = target("postgres://u:dsn@h", Some("own"), None);
         assert!(both.password(&both.info.hosts[0]).0 == Some(Secret::new("own")));

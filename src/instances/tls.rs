@@ -245,7 +245,7 @@ mod tests {
         ] {
             let environment = |name: &str| (name == "HOME").then(|| "/nowhere".to_owned());
             let target =
-                Target::new(dsn, &environment, None, None).unwrap_or_else(|e| panic!("{e}"));
+                Target::new(dsn, &environment, None, None, None).unwrap_or_else(|e| panic!("{e}"));
             let said = Plan::new(&target, &target.info.hosts[0]).err().unwrap_or_default();
             assert!(said.contains(what) && said.contains("; "), "{dsn}: {said}");
         }

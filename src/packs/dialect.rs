@@ -65,7 +65,8 @@ const TELLING_COLUMNS: &[(Dialect, &[&str])] = &[
 ];
 
 /// Fields of a query that only the native dialect has.
-const NATIVE: &[&str] = &["interval", "scope", "role", "requires", "max_series", "sql"];
+const NATIVE: &[&str] =
+    &["interval", "scope", "role", "requires", "max_series", "sql", "kind", "pivot"];
 
 /// The dialect of a file's documents, and the field that decided (none: nothing told, so native).
 ///

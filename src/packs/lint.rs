@@ -6,7 +6,7 @@ use super::Dialect;
 use super::load::is_optional;
 use super::query::{Query, Usage};
 use super::sql::bare;
-use crate::config::Problem;
+use crate::config::{InstanceKind, Problem};
 use crate::metric::{is_label_name, is_metric_name};
 
 /// Counters whose name other programs gave them, without `_total`; boards and rules select by them.
@@ -147,6 +147,13 @@ impl Found<'_> {
                 continue;
             }
             let word = text.split(|c: char| !c.is_alphabetic()).next().unwrap_or_default();
+            if self.query.kind == InstanceKind::Pgbouncer {
+                if !word.eq_ignore_ascii_case("show") {
+                    let what = format!("query `{name}` asks PgBouncer with {word}");
+                    self.push(true, what, "write a SHOW; its console knows no SQL");
+                }
+                continue;
+            }
             let reads = ["select", "with", "values", "table", "show", ""];
             if !reads.contains(&word.to_lowercase().as_str()) {
                 let what = format!("query `{name}` begins with {word}, which is no query");
@@ -171,7 +178,9 @@ impl Found<'_> {
                 let what = format!("`{name}` of query `{}` is no metric name", query.name);
                 self.push(true, what, "use letters, digits, _ and :, and no digit in front");
             }
-            if !seen.insert((label, name)) {
+            // What PgBouncer's versions call differently is one metric.
+            let again = !label && query.kind == InstanceKind::Pgbouncer;
+            if !seen.insert((label, name)) && !again {
                 let kind = if label { "label" } else { "metric" };
                 let what = format!("query `{}` has the {kind} `{name}` twice", query.name);
                 self.push(true, what, "keep one of them");

@@ -11,7 +11,7 @@ use super::query::{Nulls, Usage};
 use super::walk::{self, Walk};
 use super::{Dialect, Query, builtin as embedded, dialect, foreign, lint, manifest, native, pgsty};
 use crate::config::yaml::{self, Fault, Node, Parsed};
-use crate::config::{self, Place, Problem};
+use crate::config::{self, InstanceKind, Place, Problem};
 
 /// Queries that run, and what is wrong with those that do not.
 #[derive(Clone, Debug, Default)]
@@ -66,9 +66,10 @@ impl Packs {
         });
     }
 
-    /// The queries of an instance that leaves out what `exclude` names.
-    pub fn without(&self, exclude: &[String]) -> Vec<Arc<Query>> {
-        self.queries.iter().filter(|query| !excluded(query, exclude)).cloned().collect()
+    /// The queries of an instance of that kind which leaves out what `exclude` names.
+    pub fn of(&self, kind: InstanceKind, exclude: &[String]) -> Vec<Arc<Query>> {
+        let meant = |query: &Query| query.kind == kind && !excluded(query, exclude);
+        self.queries.iter().filter(|query| meant(query)).cloned().collect()
     }
 }
 

@@ -8,7 +8,7 @@ use super::Dialect;
 use super::query::{ColumnUse, Every, Nulls, Query, Requires, Scope, Statement, Usage};
 use super::walk::Walk;
 use crate::config::yaml::{Key, Node, Value};
-use crate::config::{self, nearest};
+use crate::config::{self, InstanceKind, nearest};
 use crate::postgres::{Role, VersionRange};
 
 const QUERY_KEYS: &[&str] = &[
@@ -17,6 +17,8 @@ const QUERY_KEYS: &[&str] = &[
     "metrics",
     "interval",
     "timeout",
+    "kind",
+    "pivot",
     "scope",
     "databases",
     "role",
@@ -24,9 +26,10 @@ const QUERY_KEYS: &[&str] = &[
     "max_series",
     "null_values",
 ];
+const PIVOT_KEYS: &[&str] = &["name", "value"];
 const REQUIRES_KEYS: &[&str] = &["extension", "setting", "function"];
 const STATEMENT_KEYS: &[&str] = &["versions", "query"];
-const COLUMN_KEYS: &[&str] = &["usage", "metric", "description", "metric_mapping"];
+const COLUMN_KEYS: &[&str] = &["usage", "metric", "description", "metric_mapping", "scale"];
 pub(super) const USAGES: &[&str] =
     &["LABEL", "COUNTER", "GAUGE", "MAPPEDMETRIC", "DURATION", "HISTOGRAM", "DISCARD"];
 
@@ -52,6 +55,8 @@ pub(super) fn query(walk: &mut Walk, pack: &Arc<str>, (key, node): &(Key, Node))
             "metrics" => columns(walk, value, &mut query),
             "interval" => set(&mut query.interval, walk.parsed(value, "interval", interval)),
             "timeout" => set(&mut query.timeout, walk.parsed(value, "timeout", duration)),
+            "kind" => set(&mut query.kind, walk.parsed(value, "kind", kind)),
+            "pivot" => query.pivot = pivot(walk, value),
             "scope" => set(&mut query.scope, walk.parsed(value, "scope", scope)),
             "databases" => query.databases = walk.texts(value, "databases"),
             "role" => set(&mut query.role, walk.parsed(value, "role", role)),
@@ -95,6 +100,16 @@ fn complete(walk: &mut Walk, key: &Key, map: &[(Key, Node)], query: &Query) {
             format!("query `{name}` names databases but runs once for the instance"),
             "write `scope: database`",
         );
+    }
+    if query.kind == InstanceKind::Pgbouncer {
+        let only = ["scope", "databases", "role", "requires"];
+        for (key, _) in map.iter().filter(|(key, _)| only.contains(&key.name.as_str())) {
+            walk.error(
+                key.at,
+                format!("query `{name}` asks PgBouncer, for which there is no `{}`", key.name),
+                "remove it, or the `kind`",
+            );
+        }
     }
 }
 
@@ -159,6 +174,7 @@ fn columns(walk: &mut Walk, node: &Node, query: &mut Query) {
         let column = key.name.as_str();
         let Some(map) = walk.map(value, column) else { continue };
         let (mut usage, mut metric, mut help, mut mapping) = (None, None, "", None);
+        let mut scale = None;
         let mut usage_at = key.at;
         for (key, value) in map {
             match key.name.as_str() {
@@ -173,6 +189,7 @@ fn columns(walk: &mut Walk, node: &Node, query: &mut Query) {
                 "metric" => metric = walk.text(value, "metric"),
                 "description" => help = walk.text(value, "description").unwrap_or_default(),
                 "metric_mapping" => mapping = Some(self::mapping(walk, value)),
+                "scale" => scale = walk.parsed(value, "scale", factor),
                 "name" => walk.error(
                     key.at,
                     "`name` is CloudNativePG's word for a part of the metric's name",
@@ -219,7 +236,7 @@ fn columns(walk: &mut Walk, node: &Node, query: &mut Query) {
             usage,
             metric: metric.into(),
             help: help.trim().into(),
-            scale: None,
+            scale,
             default: None,
         });
     }
@@ -282,6 +299,42 @@ fn interval(text: &str) -> Result<Every, String> {
             format!("`{text}` is no interval; write fast, medium, slow, hourly or such as 30s")
         })?),
     })
+}
+
+fn kind(text: &str) -> Result<InstanceKind, String> {
+    match text {
+        "postgres" => Ok(InstanceKind::Postgres),
+        "pgbouncer" => Ok(InstanceKind::Pgbouncer),
+        _ => Err(format!("`{text}` is no kind of instance; write postgres or pgbouncer")),
+    }
+}
+
+/// Which columns hold the names and the values.
+fn pivot(walk: &mut Walk, node: &Node) -> Option<(String, String)> {
+    let (mut name, mut value) = (None, None);
+    for (key, node) in walk.map(node, "pivot")? {
+        match key.name.as_str() {
+            "name" => name = walk.text(node, "name").map(str::to_owned),
+            "value" => value = walk.text(node, "value").map(str::to_owned),
+            _ => walk.unknown_key(key, "`pivot`", PIVOT_KEYS, true),
+        }
+    }
+    if name.is_none() || value.is_none() {
+        walk.error(
+            node.at,
+            "`pivot` lacks one of its columns",
+            "write `pivot: {name: COLUMN, value: COLUMN}`",
+        );
+    }
+    name.zip(value)
+}
+
+/// A number that is not zero.
+fn factor(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(factor) if factor.is_normal() => Ok(factor),
+        _ => Err(format!("`{text}` is no factor; write such as 1e-6 or 8192")),
+    }
 }
 
 fn scope(text: &str) -> Result<Scope, String> {

@@ -92,7 +92,7 @@ pub struct ColumnUse {
     /// The metric's whole name; for a label, the label's.
     pub metric: Arc<str>,
     pub help: Arc<str>,
-    /// A factor on the value (pgsty's `scale`).
+    /// A factor on the value.
     pub scale: Option<f64>,
     /// What stands for NULL (pgsty's `default`).
     pub default: Option<String>,
@@ -142,7 +142,7 @@ pub struct Query {
     /// Where it is written.
     pub place: Place,
     pub dialect: Dialect,
-    /// What it asks.
+    /// Whom it asks: of PgBouncer the console, which knows `SHOW` alone.
     pub kind: InstanceKind,
     pub interval: Every,
     /// The server's `statement_timeout` for it.
@@ -164,6 +164,9 @@ pub struct Query {
     pub unknown_columns: UnknownColumns,
     /// Timestamps are cut to whole seconds, as the foreign dialects do it.
     pub whole_seconds: bool,
+    /// Of a result of names and values: its columns of the names and of the values. It is read as one
+    /// row, of which each name is a column.
+    pub pivot: Option<(String, String)>,
     /// What to set `search_path` to: built-in and native queries name schemas.
     pub search_path: &'static str,
 }
@@ -200,6 +203,7 @@ impl Query {
                 Dialect::Cnpg => UnknownColumns::Refuse,
             },
             whole_seconds: !native,
+            pivot: None,
             search_path: if native { Self::NATIVE_PATH } else { Self::FOREIGN_PATH },
         }
     }

@@ -20,8 +20,14 @@ pub struct Unavailable {
 /// or a setting that is off.
 pub fn select<'q>(query: &'q Query, facts: &Facts) -> Result<Cow<'q, str>, Unavailable> {
     let no = |why: String| Err(Unavailable { why });
-    if query.kind == InstanceKind::Pgbouncer {
-        return no("it is for PgBouncer, and this server is PostgreSQL".to_owned());
+    match (query.kind, facts.version.is_pgbouncer()) {
+        (InstanceKind::Pgbouncer, false) => {
+            return no("it is for PgBouncer, and this server is PostgreSQL".to_owned());
+        }
+        (InstanceKind::Postgres, true) => {
+            return no("it is for PostgreSQL, and this server is PgBouncer".to_owned());
+        }
+        _ => {}
     }
     if let Some(tag) = query.requires.tags.first() {
         return no(format!("the agent has no tag `{tag}` under `packs.tags`"));
@@ -31,7 +37,8 @@ pub fn select<'q>(query: &'q Query, facts: &Facts) -> Result<Cow<'q, str>, Unava
     }
     let Some(statement) = query.statements.iter().find(|s| s.versions.contains(facts.version))
     else {
-        return no(format!("it has no SQL for PostgreSQL {}", facts.version));
+        let program = if facts.version.is_pgbouncer() { "PgBouncer" } else { "PostgreSQL" };
+        return no(format!("it has no SQL for {program} {}", facts.version));
     };
     if let Some(role) = query.role.filter(|role| *role != facts.role) {
         return no(format!(

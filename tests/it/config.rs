@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use pgvigil::config::{
-    Destination, Examined, Flags, Input, LogInput, Redaction, Settings, examine, load,
+    Destination, Examined, Flags, Input, InstanceKind, LogInput, Redaction, Settings, examine, load,
 };
 use proptest::prelude::*;
 
@@ -110,7 +110,8 @@ fn the_full_example_says_what_it_means() {
     assert_eq!(settings.http.listen.len(), 2);
     assert_eq!(settings.http.web_config_file, Some(data().join("web.yml")));
 
-    let [instance] = settings.instances.as_slice() else { panic!() };
+    let [instance, pooler] = settings.instances.as_slice() else { panic!() };
+    assert_eq!((pooler.name.as_str(), pooler.kind), ("shop-pool-rw", InstanceKind::Pgbouncer));
     assert_eq!((instance.name.as_str(), instance.cluster.as_str()), ("shop-1", "shop"));
     let password = instance.password.as_ref().unwrap().read();
     assert_eq!(password.as_ref().map(pgvigil::secret::Secret::expose), Ok("hunter2"));

@@ -11,6 +11,7 @@ mod faults; // what goes wrong, told and survived
 mod http; // endpoints, limits, TLS and users of the door
 mod logs; // the log river: rotation, restarts, routes, the local store
 mod loki; // pushing: answers of every kind, outages, a real Loki
+mod pgbouncer; // a pooler by its console, and the latency through it
 mod packs; // the built-in packs on every major, and the traps that they walk around
 mod records; // logs to records, masked: fixtures
 mod secrets; // no output holds a password

@@ -10,6 +10,7 @@ mod tables; // tables and indexes, in every database
 
 use std::collections::HashSet;
 
+use pgvigil::config::InstanceKind;
 use pgvigil::packs::{self, Query, Usage};
 use pgvigil::postgres::{Role, Version};
 use tokio_postgres::types::Type;
@@ -125,7 +126,7 @@ fn check(monitor: &Monitor, query: &Query, loaded: bool) {
 
 fn check_all(cluster: &Cluster, loaded: bool) {
     let monitor = Monitor::connect(cluster);
-    for query in &packs::builtin().queries {
+    for query in &packs::builtin().of(InstanceKind::Postgres, &[]) {
         check(&monitor, query, loaded);
     }
 }

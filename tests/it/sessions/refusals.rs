@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use pgvigil::config::{InstanceKind, SecretSource};
+use pgvigil::config::SecretSource;
 use pgvigil::instances::{ConnectError, Connector};
 use pgvigil::postgres::InstanceReason as Reason;
 use tokio::time::Instant;
@@ -151,10 +151,6 @@ async fn nobody_is_there() {
         assert_told(&error, Reason::Unreachable, "nothing answers there");
         assert!(started.elapsed() < Duration::from_secs(3));
     }
-    let mut pooler = instance("host=127.0.0.1");
-    pooler.kind = InstanceKind::Pgbouncer;
-    let error = Connector::new(&pooler, &budgets()).connect(None, soon()).await.err().unwrap();
-    assert_told(&error, Reason::Unsupported, "PgBouncer");
 }
 
 /// A port whose packets vanish: its queue of connections is full, and nobody takes them out.

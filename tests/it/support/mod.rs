@@ -10,6 +10,7 @@ pub mod exposition;
 pub mod loki;
 pub mod monitor;
 pub mod pki;
+pub mod pgbouncer;
 pub mod postgres;
 pub mod process;
 pub mod prometheus;
