@@ -43,6 +43,8 @@ pub enum Command {
     /// Look at logs without Loki
     #[command(subcommand)]
     Logs(Logs),
+    /// Print dashboards, alert rules, grants or Loki's retention, fitted to the configuration
+    Export(Export),
 }
 
 /// `pgvigil run`.
@@ -126,6 +128,40 @@ pub struct Query {
     /// Exit 69 when a query failed
     #[arg(long)]
     pub strict: bool,
+}
+
+/// `pgvigil export`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = help::EXPORT_AFTER)]
+pub struct Export {
+    /// What is wanted
+    #[arg(value_name = "KIND", value_enum)]
+    pub kind: Exported,
+
+    /// The configuration, a YAML file [env: PGVIGIL_CONFIG]
+    #[arg(long, short, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// Write files into this directory [default: print to stdout]
+    #[arg(long, value_name = "DIR")]
+    pub to: Option<PathBuf>,
+
+    /// For grants: which of the configuration's instances [default: the first; with --to all of them]
+    #[arg(long, value_name = "NAME")]
+    pub instance: Option<String>,
+}
+
+/// What `pgvigil export` can print.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Exported {
+    /// Grafana dashboards, JSON
+    Dashboards,
+    /// Alert rules for Prometheus, YAML
+    Alerts,
+    /// SQL that makes the agent's role, for psql and a superuser
+    Grants,
+    /// The settings of Loki that keep each route's records as long as the configuration says, YAML
+    LokiRetention,
 }
 
 #[derive(Debug, Subcommand)]
@@ -368,6 +404,7 @@ impl Args {
                 path(&mut cat.config, "PGVIGIL_CONFIG");
                 path(&mut cat.state_directory, "PGVIGIL_STATE_DIRECTORY");
             }
+            Command::Export(export) => path(&mut export.config, "PGVIGIL_CONFIG"),
             Command::Logs(Logs::Parse(_)) => {}
         }
     }

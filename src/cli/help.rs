@@ -55,6 +55,14 @@ Examples:
 The exposition is on stdout, all else on stderr. Exits 0 when the server answered and the files
 loaded, even where queries failed; with --strict, 69 when one failed.";
 
+pub(super) const EXPORT_AFTER: &str = "\
+Examples:
+  pgvigil export grants --config pgvigil.yaml | psql -U postgres -h db1 -d postgres
+  pgvigil export dashboards --config pgvigil.yaml --to /var/lib/grafana/dashboards
+  pgvigil export loki-retention --config pgvigil.yaml
+
+No password is ever printed.";
+
 pub(super) const PARSE_AFTER: &str = "\
 Example:
   pgvigil logs parse --line-prefix '%m [%p] %q%u@%d ' /var/log/postgresql/postgresql-17-main.log";

@@ -2,6 +2,7 @@
 
 pub mod args;
 mod check;
+mod export;
 mod help;
 mod logs_cat;
 mod logs_parse;
@@ -36,6 +37,7 @@ pub fn main() -> ExitCode {
         }),
         Command::Check(check) => block_on(check::run(check)),
         Command::Query(query) => block_on(query::run(query)),
+        Command::Export(export) => export::run(&export),
         Command::Logs(Logs::Parse(parse)) => show_records(parse),
         Command::Logs(Logs::Cat(cat)) => logs_cat::run(&cat, &environment),
     };

@@ -6,6 +6,7 @@ mod assembling; // records made up, written as the server does, read back
 mod boards; // dashboards and alert rules
 mod config; // configuration files and what is said about them
 mod collect; // scrapes of real servers: outages, locks, bad queries
+mod export; // what is made for other programs, tried on them
 mod exposition; // pages: golden files, promtool, an independent reader
 mod faults; // what goes wrong, told and survived
 mod http; // endpoints, limits, TLS and users of the door
