@@ -1,5 +1,7 @@
 //! What could not stand on a page, counted by why.
 
+use std::ops::AddAssign;
+
 /// Series that could not stand on a page, by why.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Dropped {
@@ -9,6 +11,14 @@ pub struct Dropped {
     pub kind: u64,
     /// The family or a label has a name that Prometheus does not take.
     pub name: u64,
+}
+
+impl AddAssign for Dropped {
+    fn add_assign(&mut self, more: Self) {
+        self.duplicate += more.duplicate;
+        self.kind += more.kind;
+        self.name += more.name;
+    }
 }
 
 impl Dropped {

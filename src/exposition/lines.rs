@@ -7,7 +7,7 @@ use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
 use super::dropped::Dropped;
 use super::negotiate::Format;
 use super::words;
-use crate::metric::{Family, Histogram, Kind, Labels, Point, is_label_name};
+use crate::metric::{Family, Histogram, Kind, Labels, Point, Sample, is_label_name};
 
 /// How a family is called on this page.
 #[derive(Clone, Copy)]
@@ -60,16 +60,16 @@ pub(super) fn header(out: &mut Vec<u8>, title: Title<'_>, help: &str, format: Fo
     out.push(b'\n');
 }
 
-/// Writes one producer's samples of a family; what cannot stand on the page is counted instead.
+/// Writes samples of one producer of `family`; what cannot stand on the page is counted instead.
 pub(super) fn samples<'a>(
     out: &mut Vec<u8>,
-    family: &'a Family,
+    family: &Family,
+    samples: &'a [Sample],
     seen: &mut Seen<'a>,
     dropped: &mut Dropped,
 ) {
-    for sample in &family.samples {
-        let labels = &sample.labels;
-        let histogram = family.kind == Kind::Histogram;
+    let histogram = family.kind == Kind::Histogram;
+    for Sample { labels, point } in samples {
         if !labels.iter().all(|(name, _)| is_label_name(name) && !(histogram && name == "le")) {
             dropped.name += 1;
             continue;
@@ -78,7 +78,7 @@ pub(super) fn samples<'a>(
             dropped.duplicate += 1;
             continue;
         }
-        match &sample.point {
+        match point {
             Point::Number(value) if !histogram => {
                 series(out, &family.name, "", labels, None);
                 words::number(out, *value);
@@ -134,7 +134,6 @@ fn series(out: &mut Vec<u8>, name: &str, suffix: &str, labels: &Labels, le: Opti
 
 /// The label sets that a family has on the page already. A label of empty value is, to Prometheus, no
 /// label at all, so two sets that differ by one are the same series.
-#[derive(Default)]
 pub(super) struct Seen<'a> {
     /// None where a family has one sample, which cannot meet itself.
     sets: Option<Sets<'a>>,
@@ -144,10 +143,11 @@ pub(super) struct Seen<'a> {
 type Sets<'a> = HashMap<u64, &'a Labels, BuildHasherDefault<Keyed>>;
 
 impl<'a> Seen<'a> {
-    /// Begins a family of so many samples.
-    pub(super) fn begin(&mut self, samples: usize) {
-        self.sets = (samples > 1)
+    /// For a family of so many samples.
+    pub(super) fn begin(samples: usize) -> Self {
+        let sets = (samples > 1)
             .then(|| HashMap::with_capacity_and_hasher(samples, BuildHasherDefault::default()));
+        Self { sets, random: RandomState::new() }
     }
 
     fn is_first(&mut self, labels: &'a Labels) -> bool {

@@ -2,15 +2,19 @@
 //! plain or in gzip, as the request's headers ask.
 //!
 //! `negotiate` reads the headers, `page` merges what several producers wrote under one name, `lines`
-//! writes one family's header and one producer's samples (pure functions of their family, so that a
-//! large result can be written once, when it changes), `words` writes names, values and escapes.
+//! writes one family's header and one producer's samples, `words` writes names, values and escapes.
+//! `press` keeps what a large result became, compressed, until it changes, and `gzip` strings such
+//! pieces and what is new together.
 
 mod dropped;
+mod gzip;
 mod lines;
 mod negotiate;
 mod page;
+mod press;
 mod words;
 
 pub use dropped::Dropped;
 pub use negotiate::{Choice, Format, content_type, negotiate};
 pub use page::{Page, render};
+pub use press::Press;

@@ -1,16 +1,15 @@
 //! A whole page: families of one name merged under one header, what clashes dropped and counted.
 
 use std::collections::HashMap;
-use std::io::Write;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use flate2::Compression;
-use flate2::write::GzEncoder;
 
 use super::dropped::Dropped;
+use super::gzip::Packer;
 use super::lines::{self, Seen, Title};
 use super::negotiate::{Choice, Format};
+use super::press::{Press, Print};
 use crate::metric::{Family, Kind, is_metric_name};
 
 /// A page and what it leaves out.
@@ -24,72 +23,102 @@ pub struct Page {
 /// Writes a page. Families come in alphabetical order, their samples in the order of `families`; of
 /// several families with one name the first one's kind and help hold.
 pub fn render(families: &[Arc<Family>], choice: Choice) -> Page {
-    let mut dropped = Dropped::default();
-    let groups = Groups::gather(families, &mut dropped);
-    let format = choice.format;
-    let mut sink = Sink::new(choice.gzip, groups.estimate());
-    let mut seen = Seen::default();
-    for group in groups.sorted() {
-        let first = group.parts[0];
-        let title = Title::of(&first.name, first.kind, format, |name| groups.takes(name));
-        // A header whose samples are all dropped goes too.
-        let start = sink.out.len();
-        lines::header(&mut sink.out, title, &first.help, format);
-        let end = sink.out.len();
-        seen.begin(group.parts.iter().map(|part| part.samples.len()).sum());
-        for part in &group.parts {
-            lines::samples(&mut sink.out, part, &mut seen, &mut dropped);
+    Press::default().render(families, choice)
+}
+
+impl Press {
+    /// The same page as [`render`] gives, and cheaper where families were on a page before.
+    pub fn render(&self, families: &[Arc<Family>], choice: Choice) -> Page {
+        self.tidy();
+        let mut dropped = Dropped::default();
+        let groups = Groups::gather(families, &mut dropped);
+        let mut sink = Sink::new(choice.gzip, groups.estimate());
+        for Group { parts } in groups.sorted() {
+            let first = parts[0];
+            let taken = |name: &str| groups.takes(name);
+            let title = Title::of(&first.name, first.kind, choice.format, taken);
+            let start = sink.out.len();
+            lines::header(&mut sink.out, title, &first.help, choice.format);
+            match sink.packer.as_ref().and_then(|_| self.prints(parts)) {
+                Some(prints) => sink.string(parts, &prints, &mut dropped),
+                None => sink.write(start, parts, &mut dropped),
+            }
         }
-        if sink.out.len() == end {
-            sink.out.truncate(start);
+        if choice.format == Format::OpenMetrics {
+            sink.out.extend_from_slice(b"# EOF\n");
         }
-        sink.pass_on();
+        Page { body: sink.finish(), dropped }
     }
-    if format == Format::OpenMetrics {
-        sink.out.extend_from_slice(b"# EOF\n");
-    }
-    Page { body: sink.finish(), dropped }
 }
 
 /// Where a page goes: into one piece of memory, or family by family through gzip, so that a large page
 /// is never held plain.
 struct Sink {
     out: Vec<u8>,
-    gzip: Option<GzEncoder<Vec<u8>>>,
+    packer: Option<Packer>,
 }
+
+/// So many bytes are gathered before they are compressed.
+const CHUNK: usize = 64 << 10;
 
 impl Sink {
     fn new(gzip: bool, estimate: usize) -> Self {
-        // The fastest level: a page is text that repeats itself, the dearer ones save little more.
-        let encoder = || GzEncoder::new(Vec::with_capacity(estimate / 16), Compression::fast());
-        let gzip = gzip.then(encoder);
-        Self { out: Vec::with_capacity(if gzip.is_some() { CHUNK } else { estimate }), gzip }
+        let out = Vec::with_capacity(if gzip { CHUNK } else { estimate });
+        Self { out, packer: gzip.then(Packer::new) }
+    }
+
+    /// Writes a family's samples after its header, which begins at `start`.
+    fn write(&mut self, start: usize, parts: &[&Arc<Family>], dropped: &mut Dropped) {
+        let end = self.out.len();
+        let mut seen = Seen::begin(parts.iter().map(|part| part.samples.len()).sum());
+        for part in parts {
+            lines::samples(&mut self.out, part, &part.samples, &mut seen, dropped);
+        }
+        // A header whose samples are all dropped goes too.
+        if self.out.len() == end {
+            self.out.truncate(start);
+        }
+        if self.out.len() >= CHUNK {
+            self.pass_on();
+        }
+    }
+
+    /// Adds a family whose parts are printed or small, and hold no series twice.
+    fn string(
+        &mut self,
+        parts: &[&Arc<Family>],
+        prints: &[Option<Arc<Print>>],
+        dropped: &mut Dropped,
+    ) {
+        for (part, print) in parts.iter().zip(prints) {
+            if let Some(print) = print {
+                self.pass_on();
+                self.packer.iter_mut().for_each(|packer| packer.append(&print.piece));
+                *dropped += print.dropped;
+            } else {
+                let mut seen = Seen::begin(part.samples.len());
+                lines::samples(&mut self.out, part, &part.samples, &mut seen, dropped);
+            }
+        }
     }
 
     fn pass_on(&mut self) {
-        if let Some(encoder) = &mut self.gzip
-            && self.out.len() >= CHUNK
-        {
-            // Writing to a vector cannot fail.
-            let _ = encoder.write_all(&self.out);
+        if let Some(packer) = &mut self.packer {
+            packer.write(&self.out);
             self.out.clear();
         }
     }
 
-    fn finish(self) -> Bytes {
-        let Some(mut encoder) = self.gzip else { return Bytes::from(self.out) };
-        let _ = encoder.write_all(&self.out);
-        Bytes::from(encoder.finish().unwrap_or_default())
+    fn finish(mut self) -> Bytes {
+        self.pass_on();
+        Bytes::from(self.packer.map_or(self.out, Packer::into_member))
     }
 }
-
-/// So much is gathered before it is compressed.
-const CHUNK: usize = 64 << 10;
 
 /// The families of one name and kind.
 struct Group<'a> {
     /// Never empty.
-    parts: Vec<&'a Family>,
+    parts: Vec<&'a Arc<Family>>,
 }
 
 struct Groups<'a> {
@@ -119,7 +148,7 @@ impl<'a> Groups<'a> {
         groups
     }
 
-    fn admit(&mut self, family: &'a Family) -> bool {
+    fn admit(&mut self, family: &'a Arc<Family>) -> bool {
         if let Some(group) = self.by_name.get_mut(&*family.name) {
             let fits = group.parts[0].kind == family.kind;
             if fits {

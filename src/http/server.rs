@@ -15,7 +15,7 @@ use super::guard::{self, Guard, Turned};
 use super::routes::{self, Endpoint};
 use super::{CertificateRow, House, page, sd};
 use crate::config::{Http, Problem};
-use crate::exposition::{self, Choice, Page, negotiate};
+use crate::exposition::{self, Choice, Page, Press, negotiate};
 use crate::metric::{Family, Kind, Labels};
 use crate::net::serve::{self as net, Bound, Limits};
 use crate::task::Group;
@@ -74,6 +74,7 @@ pub fn serve(
         guard,
         listening,
         started: SystemTime::now(),
+        press: Arc::default(),
         renders: Arc::new(Semaphore::new(RENDERS)),
         requests: telemetry.counters(
             "pgvigil_http_requests_total",
@@ -101,6 +102,7 @@ struct Door {
     guard: Guard,
     listening: String,
     started: SystemTime,
+    press: Arc<Press>,
     renders: Arc<Semaphore>,
     requests: IntCounterVec,
     dropped: IntCounterVec,
@@ -206,13 +208,14 @@ impl Door {
 
     async fn written(&self, families: Vec<Arc<Family>>, choice: Choice) -> Option<Page> {
         if families.iter().map(|family| family.samples.len()).sum::<usize>() <= LARGE {
-            return Some(exposition::render(&families, choice));
+            return Some(self.press.render(&families, choice));
         }
         let permit = Arc::clone(&self.renders).acquire_owned().await.ok()?;
+        let press = Arc::clone(&self.press);
         let render = move || {
             // The work goes on when its client goes away, so it keeps the permit itself.
             let _permit = permit;
-            exposition::render(&families, choice)
+            press.render(&families, choice)
         };
         tokio::task::spawn_blocking(render).await.ok()
     }

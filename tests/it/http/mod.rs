@@ -8,9 +8,10 @@ use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pgvigil::config;
 use pgvigil::http::{self, House, Scrape, Status, Target};
@@ -21,6 +22,8 @@ use pgvigil::telemetry::Telemetry;
 
 use crate::support::agent::{Reply, get};
 use crate::support::exposition::{parse_openmetrics, parse_text};
+use crate::support::process::component;
+use crate::support::prometheus::Prometheus;
 
 /// A house of two instances, whose answers take `delay`.
 #[derive(Default)]
@@ -43,11 +46,15 @@ impl House for Stub {
                     up.push(Labels::new([("server", name)]), 1.0);
                 }
             }
-            let mut more = Family::new("more", "", Kind::Gauge);
-            for n in 0..self.more {
-                more.push(Labels::new([("number", format!("{n:0100}"))]), 1.0);
-            }
-            vec![Arc::new(up), Arc::new(waited), Arc::new(more)]
+            let more = ["shop-1", "shop-2"].map(|name| {
+                let mut more = Family::new("more", "", Kind::Gauge);
+                for n in 0..self.more / 2 {
+                    let number = format!("{n:0100}");
+                    more.push(Labels::new([("server", name), ("number", &number)]), 1.0);
+                }
+                Arc::new(more)
+            });
+            [Arc::new(up), Arc::new(waited)].into_iter().chain(more).collect()
         })
     }
 
@@ -230,6 +237,41 @@ fn formats_are_negotiated() {
     assert!(reply.headers.contains("text/plain; version=0.0.4; charset=utf-8"));
     let reply = get(door.address, "/metrics", &[("Accept-Encoding", "gzip")]);
     assert!(reply.headers.to_ascii_lowercase().contains("\r\ncontent-encoding: gzip"));
+}
+
+/// Its body is one gzip member of several pieces.
+#[test]
+fn a_large_page_is_read_whole_by_curl_and_prometheus() {
+    let door = Open::with(Stub { more: 3000, ..Stub::default() });
+    let plain = door.get("/metrics").body;
+    let series = |page: &str| {
+        let lines = page.lines().filter(|line| line.starts_with("more{"));
+        lines.map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(series(&plain).len(), 3000);
+    match Command::new("curl")
+        .args(["--silent", "--fail", "--compressed"])
+        .arg(format!("http://{}/metrics", door.address))
+        .output()
+    {
+        Ok(output) => {
+            let page = String::from_utf8(output.stdout).unwrap();
+            assert!(output.status.success() && series(&page) == series(&plain), "{}", page.len());
+        }
+        Err(error) => eprintln!("skipped: no curl ({error})"),
+    }
+    for variable in ["PROMETHEUS", "PROMETHEUS_OLD"] {
+        let Some(program) = component(variable) else { continue };
+        let second = Duration::from_secs(1);
+        let prometheus = Prometheus::start_program(&program, second, &[door.address], &[]);
+        let deadline = Instant::now() + Duration::from_secs(30);
+        let mut counted = Vec::new();
+        while counted.is_empty() {
+            assert!(Instant::now() < deadline, "{}", prometheus.api("/api/v1/targets"));
+            counted = prometheus.query("count(more)");
+        }
+        assert_eq!(counted[0].1, 3000.0);
+    }
 }
 
 #[test]
