@@ -17,6 +17,7 @@ pub mod exposition;
 pub mod packs;
 pub mod instances;
 pub mod loki;
+pub mod backups;
 
 // The rivers.
 pub mod collect;

@@ -38,6 +38,7 @@ impl House for Occupied {
         let rivers = self.rivers();
         Box::pin(async move {
             let mut families = rivers.collector.scrape(patience, instance).await;
+            families.extend(rivers.backups.families(instance));
             if instance.is_none() {
                 families.extend(rivers.shipper.iter().flat_map(|shipper| shipper.families()));
                 families.extend(rivers.telemetry.families());

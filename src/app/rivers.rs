@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Failure;
+use crate::backups::Watcher;
 use crate::collect::Collector;
 use crate::config::{Loaded, Problem, Settings};
 use crate::instances::Budgets;
@@ -20,6 +21,7 @@ pub(super) struct Rivers {
     /// What is doubtful in the packs.
     pack_problems: Vec<Problem>,
     pub(super) collector: Arc<Collector>,
+    pub(super) backups: Arc<Watcher>,
     pub(super) shipper: Option<Arc<Shipper>>,
     /// These rivers' own counters: a reload begins them anew.
     pub(super) telemetry: Telemetry,
@@ -37,6 +39,7 @@ impl Rivers {
         }
         let (collect, logs) = (Group::new(), Group::new());
         let collector = Collector::start(&settings, &packs, budgets, &collect);
+        let backups = Watcher::start(&settings, &collect);
         let shipper = match &settings.logs {
             None => None,
             Some(settings_of_logs) => {
@@ -55,7 +58,17 @@ impl Rivers {
             }
         };
         let pack_problems = packs.problems;
-        Ok(Self { settings, warnings, pack_problems, collector, shipper, telemetry, collect, logs })
+        Ok(Self {
+            settings,
+            warnings,
+            pack_problems,
+            collector,
+            backups,
+            shipper,
+            telemetry,
+            collect,
+            logs,
+        })
     }
 
     /// What is doubtful in what the user wrote.

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use super::args::{Check, Format};
 use super::input;
 use crate::app::Failure;
+use crate::backups::{self, State};
 use crate::config::{self, Examined, Flags, Instance, LogInput, Logs, Place, Problem, Settings};
 use crate::instances::{Budgets, Connector};
 use crate::loki::Loki;
@@ -76,6 +77,7 @@ async fn online(settings: &Settings, packs: &Packs, found: &mut Found) {
     for instance in &settings.instances {
         let connector = Connector::new(instance, &budgets);
         ask(instance, &connector, packs, found).await;
+        backups(instance, found).await;
     }
     if let Some(logs) = &settings.logs {
         files(logs, found);
@@ -147,6 +149,29 @@ fn judge(instance: &Instance, facts: &Facts, packs: &Packs, found: &mut Found) {
             format!(", {} do not: {}", waiting.len(), waiting.join(", "))
         }
     ));
+}
+
+/// Whether every source of backups tells something, and whether that is well.
+async fn backups(instance: &Instance, found: &mut Found) {
+    for backup in instance.backups.iter().filter(|backup| backup.input.is_some()) {
+        let told = backups::look(instance, backup).await;
+        let name = format!("{}: backups by {}", instance.name, told.source);
+        if let Some(sentence) = &told.message {
+            let (what, remedy) =
+                sentence.rsplit_once("; ").unwrap_or((sentence, "see its own log"));
+            found.needs(&backup.place, format!("{name}: {what}"), remedy);
+        }
+        for state in &told.states {
+            let Some((what, remedy)) = state.advice() else { continue };
+            // Nothing known of a source that cannot be read has been said.
+            if told.read.is_some() {
+                found.advise(&backup.place, format!("{name}: {what}"), remedy);
+            }
+        }
+        if told.states == [State::Ok] {
+            found.notes.push(format!("{name}: ok"));
+        }
+    }
 }
 
 /// Whether the patterns of log files find something, and something readable.

@@ -10,6 +10,7 @@ mod query;
 
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use args::{Command, Logs};
 
@@ -90,10 +91,13 @@ fn input(file: Option<std::path::PathBuf>, flags: Flags) -> Input<'static> {
 }
 
 fn block_on(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
-    tokio::runtime::Builder::new_multi_thread()
+    let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
-        .map_err(|e| Failure::Internal(format!("cannot start the runtime: {e}")))?
-        .block_on(work)
+        .map_err(|e| Failure::Internal(format!("cannot start the runtime: {e}")))?;
+    let ended = runtime.block_on(work);
+    // A file system that does not answer holds its thread for ever; the program ends all the same.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    ended
 }

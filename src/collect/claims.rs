@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use crate::backups;
 use crate::metric::Kind;
 use crate::packs::{Query, Usage};
 
@@ -68,7 +69,9 @@ pub(crate) fn kind(usage: &Usage) -> Option<Kind> {
 }
 
 fn is_own(name: &str) -> bool {
-    OWN.contains(&name) || (name.starts_with(OWN_PREFIX) && !LENT.contains(&name))
+    OWN.contains(&name)
+        || backups::OWN.contains(&name)
+        || (name.starts_with(OWN_PREFIX) && !LENT.contains(&name))
 }
 
 /// The names, beside its own, under which a family's lines stand on a page.

@@ -16,8 +16,7 @@ use super::environment::{self, PgEnvironment};
 use super::labels::{self, Identity};
 use super::walk::{Block, Item, Walk, quoted};
 use super::{
-    Backup, BackupSource, DatabaseFilter, Instance, InstanceKind, Place, SecretSource, Storage,
-    Volume,
+    DatabaseFilter, Instance, InstanceKind, Place, SecretSource, Storage, Volume, backups,
 };
 use crate::postgres::{ConnInfo, HostSpec};
 use crate::secret::Secret;
@@ -40,7 +39,6 @@ pub(super) const DATABASE_KEYS: &[&str] = &["include", "exclude"];
 pub(super) const PACK_KEYS: &[&str] = &["exclude"];
 pub(super) const STORAGE_KEYS: &[&str] = &["data", "wal"];
 pub(super) const VOLUME_KEYS: &[&str] = &["path", "size"];
-pub(super) const BACKUP_KEYS: &[&str] = &["source", "schedule", "keep", "offsite"];
 
 /// What instances have in common.
 pub(super) struct Common<'a> {
@@ -152,7 +150,7 @@ fn instance(walk: &Walk<'_>, block: &Block<'_>, common: &Common<'_>) -> (Instanc
         labels: labels::read(block.get("labels"), common.identity),
         exclude_packs: exclude_packs.unwrap_or_default(),
         storage: storage(block.get("storage")),
-        backups: backups(block.get("backups")),
+        backups: backups::read(walk, block.get("backups")),
         place: block.item.place(),
     };
     (instance, reach)
@@ -231,52 +229,6 @@ fn storage(item: Option<Item<'_>>) -> Storage {
         Some(Volume { path, size })
     };
     Storage { data: volume("data"), wal: volume("wal") }
-}
-
-/// The block `backups`.
-fn backups(item: Option<Item<'_>>) -> Vec<Backup> {
-    let Some(list) = item else { return Vec::new() };
-    list.warn(
-        "this version does not watch backups yet",
-        "keep `backups` for the version that does, or remove it",
-    );
-    if list.is_map() {
-        list.fatal("`backups` is a list", "begin each with a dash, `- source: …`");
-        return Vec::new();
-    }
-    list.list().iter().filter_map(backup).collect()
-}
-
-fn backup(item: &Item<'_>) -> Option<Backup> {
-    let block = item.block(BACKUP_KEYS)?;
-    let sources = [
-        ("pgbackrest", BackupSource::PgBackRest),
-        ("cnpg", BackupSource::Cnpg),
-        ("barman", BackupSource::Barman),
-        ("dump", BackupSource::Dump),
-        ("json", BackupSource::Json),
-    ];
-    let Some(source) = block.get("source") else {
-        item.fatal("a backup has no `source`", "add `source: pgbackrest` or the tool you use");
-        return None;
-    };
-    let schedule = block.get("schedule").and_then(|item| {
-        item.parsed("write five fields as in crontab, \"0 0 * * *\"", |text| {
-            let field = |field: &str| {
-                field.bytes().all(|c| c.is_ascii_alphanumeric() || b"*/,-".contains(&c))
-            };
-            match text.split_whitespace().collect::<Vec<_>>() {
-                fields if fields.len() == 5 && fields.iter().all(|f| field(f)) => {
-                    Ok(text.to_owned())
-                }
-                _ => Err("is no schedule".to_owned()),
-            }
-        })
-    });
-    let keep =
-        block.get("keep").and_then(|item| item.duration().filter(|keep| positive(&item, *keep)));
-    let offsite = block.get("offsite").and_then(|item| item.boolean()).unwrap_or(false);
-    Some(Backup { source: source.choice(&sources)?, schedule, keep, offsite })
 }
 
 /// Notes a period of nothing.

@@ -5,6 +5,7 @@
 //! has a file here that walks its part of the tree. A step of the walk that fails notes a problem and
 //! leaves the default in place, so one run tells everything.
 
+mod backups;
 mod collection;
 mod environment;
 mod http;
@@ -17,20 +18,23 @@ mod packs;
 mod problem;
 mod routes;
 mod scalar;
+mod schedule;
 mod secret;
 mod settings;
 mod walk;
 pub mod yaml;
 
+pub use backups::{Backup, BackupCommand, BackupInput, BackupSource};
 pub use environment::{Lookup, PgEnvironment, host_name};
 pub use load::{Examined, Flags, Input, Loaded, examine, load};
 pub use packs::DIALECTS;
 pub use problem::{Place, Problem};
 pub use routes::EVENT_KINDS;
 pub use scalar::{byte_size, duration, nearest};
+pub use schedule::Schedule;
 pub use secret::{Current, SecretReader, SecretSource};
 pub use settings::{
-    Backup, BackupSource, Collection, DatabaseFilter, Destination, Http, Instance, InstanceKind,
-    Intervals, LogFormat, LogInput, LogSource, Logs, LokiTarget, PackDirectory, Packs, Redaction,
-    Route, Settings, Start, Storage, Store, Volume,
+    Collection, DatabaseFilter, Destination, Http, Instance, InstanceKind, Intervals, LogFormat,
+    LogInput, LogSource, Logs, LokiTarget, PackDirectory, Packs, Redaction, Route, Settings, Start,
+    Storage, Store, Volume,
 };

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{PgEnvironment, Place, SecretSource};
+use super::{Backup, PgEnvironment, Place, SecretSource};
 use crate::metric::Labels;
 
 /// All that the agent needs to know to run.
@@ -104,26 +104,6 @@ pub struct Volume {
     pub path: Option<PathBuf>,
     /// Bytes allotted; none: what the file system has.
     pub size: Option<u64>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BackupSource {
-    PgBackRest,
-    Cnpg,
-    Barman,
-    Dump,
-    Json,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Backup {
-    pub source: BackupSource,
-    /// Five fields as in crontab.
-    pub schedule: Option<String>,
-    /// How long backups are kept.
-    pub keep: Option<Duration>,
-    /// Whether a copy lies elsewhere.
-    pub offsite: bool,
 }
 
 #[derive(Clone, Debug, Default)]

@@ -66,6 +66,16 @@ impl<'a> Walk<'a> {
             None => PathBuf::from(path),
         }
     }
+
+    /// A pattern over paths; as [`Walk::resolve`], and nothing in the directory's name is a pattern.
+    pub(super) fn resolve_pattern(&self, pattern: &str) -> String {
+        match self.file.and_then(Path::parent) {
+            Some(base) if !pattern.starts_with('/') && base != Path::new("") => {
+                format!("{}/{pattern}", glob::Pattern::escape(&base.to_string_lossy()))
+            }
+            _ => pattern.to_owned(),
+        }
+    }
 }
 
 /// One value of the file, and the way to it (`instances[0].dsn`).
