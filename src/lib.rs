@@ -16,6 +16,7 @@ pub mod net;
 pub mod exposition;
 pub mod packs;
 pub mod instances;
+pub mod host;
 pub mod loki;
 pub mod backups;
 

@@ -7,6 +7,7 @@ use super::Failure;
 use crate::backups::Watcher;
 use crate::collect::Collector;
 use crate::config::{Loaded, Problem, Settings};
+use crate::host;
 use crate::instances::Budgets;
 use crate::logs::{Shipper, StartError};
 use crate::packs;
@@ -22,6 +23,7 @@ pub(super) struct Rivers {
     pack_problems: Vec<Problem>,
     pub(super) collector: Arc<Collector>,
     pub(super) backups: Arc<Watcher>,
+    pub(super) watcher: Arc<host::Watcher>,
     pub(super) shipper: Option<Arc<Shipper>>,
     /// These rivers' own counters: a reload begins them anew.
     pub(super) telemetry: Telemetry,
@@ -40,6 +42,11 @@ impl Rivers {
         let (collect, logs) = (Group::new(), Group::new());
         let collector = Collector::start(&settings, &packs, budgets, &collect);
         let backups = Watcher::start(&settings, &collect);
+        let subjects = (0..settings.instances.len()).map(|index| host::Subject {
+            labels: collector.labels(index),
+            whereabouts: collector.whereabouts(index),
+        });
+        let watcher = host::Watcher::start(&settings, subjects, &collect);
         let shipper = match &settings.logs {
             None => None,
             Some(settings_of_logs) => {
@@ -64,6 +71,7 @@ impl Rivers {
             pack_problems,
             collector,
             backups,
+            watcher,
             shipper,
             telemetry,
             collect,

@@ -12,9 +12,9 @@ use crate::metric::Kind;
 use crate::packs::{Query, Usage};
 
 /// Names that the agent itself writes, or may write.
-const OWN_PREFIX: &str = "pgvigil_";
+const OWN_PREFIXES: [&str; 2] = ["pgvigil_", "pg_host_"];
 const OWN: &[&str] = &["pg_up", "pgbouncer_up", "pgbouncer_version_info"];
-/// Names of our prefix that packs write.
+/// Names of our prefixes that packs write.
 const LENT: &[&str] = &["pgvigil_instance_info"];
 
 /// The types of the names that the loaded queries may write.
@@ -71,7 +71,7 @@ pub(crate) fn kind(usage: &Usage) -> Option<Kind> {
 fn is_own(name: &str) -> bool {
     OWN.contains(&name)
         || backups::OWN.contains(&name)
-        || (name.starts_with(OWN_PREFIX) && !LENT.contains(&name))
+        || (OWN_PREFIXES.iter().any(|own| name.starts_with(own)) && !LENT.contains(&name))
 }
 
 /// The names, beside its own, under which a family's lines stand on a page.
@@ -107,6 +107,7 @@ d: {query: SELECT 1, metrics: [{c: {usage: GAUGE, metric: h_count, description: 
         assert!(claims.allow("x", Kind::Counter) && !claims.allow("x", Kind::Gauge));
         assert!(!claims.allow("x", Kind::Untyped) && claims.allow("y", Kind::Untyped));
         assert!(claims.allow("h", Kind::Histogram) && !claims.allow("h_count", Kind::Gauge));
+        assert!(!claims.allow("pg_host_load1", Kind::Gauge));
         assert!(!claims.allow("pg_up", Kind::Gauge) && !claims.allow("pgvigil_x", Kind::Gauge));
         assert!(claims.allow("pgvigil_instance_info", Kind::Gauge));
     }

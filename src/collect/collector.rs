@@ -13,9 +13,9 @@ use super::status::InstanceStatus;
 use super::worker::Worker;
 use crate::config::Settings;
 use crate::instances::{Budgets, Connector};
-use crate::metric::Family;
+use crate::metric::{Family, Labels};
 use crate::packs::Packs;
-use crate::postgres::LogSettings;
+use crate::postgres::{LogSettings, Whereabouts};
 use crate::task::Group;
 
 /// Collects from every configured instance.
@@ -111,6 +111,19 @@ impl Collector {
             Some(worker) => worker.log_settings(),
             None => watch::Sender::new(None).subscribe(),
         }
+    }
+
+    /// Where the server of an instance is, as its sessions learn it; as [`Self::log_settings`].
+    pub fn whereabouts(&self, instance: usize) -> watch::Receiver<Option<Whereabouts>> {
+        match self.workers.get(instance) {
+            Some(worker) => worker.whereabouts(),
+            None => watch::Sender::new(None).subscribe(),
+        }
+    }
+
+    /// The labels on everything about an instance; none beyond the configuration's end.
+    pub fn labels(&self, instance: usize) -> Labels {
+        self.workers.get(instance).map(|worker| worker.base.clone()).unwrap_or_default()
     }
 }
 

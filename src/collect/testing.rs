@@ -52,5 +52,6 @@ pub(crate) fn facts(role: Role) -> Facts {
         superuser: false,
         monitor: true,
         log: LogSettings::default(),
+        whereabouts: Default::default(),
     }
 }

@@ -20,7 +20,7 @@ use crate::config::{Instance, InstanceKind};
 use crate::instances::{ConnectError, Connector, Limits, QueryError, Session};
 use crate::metric::Labels;
 use crate::packs::Query;
-use crate::postgres::{Facts, InstanceReason, LogSettings, QueryReason, Role};
+use crate::postgres::{Facts, InstanceReason, LogSettings, QueryReason, Role, Whereabouts};
 use crate::task::{Backoff, Group, Stop};
 
 /// How long a login may take, from the first packet to the facts.
@@ -60,6 +60,7 @@ pub(crate) struct Worker {
     /// Something ended that a scrape may wait for.
     progress: watch::Sender<()>,
     log_settings: watch::Sender<Option<LogSettings>>,
+    whereabouts: watch::Sender<Option<Whereabouts>>,
 }
 
 /// How a lane's time with one session ended.
@@ -94,6 +95,7 @@ impl Worker {
             rest: Notify::new(),
             progress: watch::Sender::new(()),
             log_settings: watch::Sender::new(None),
+            whereabouts: watch::Sender::new(None),
         }
     }
 
@@ -138,6 +140,10 @@ impl Worker {
 
     pub(crate) fn log_settings(&self) -> watch::Receiver<Option<LogSettings>> {
         self.log_settings.subscribe()
+    }
+
+    pub(crate) fn whereabouts(&self) -> watch::Receiver<Option<Whereabouts>> {
+        self.whereabouts.subscribe()
     }
 
     // ---- the fast lane ----
@@ -489,11 +495,8 @@ impl Worker {
             // Its log is none of PostgreSQL's.
             return;
         }
-        self.log_settings.send_if_modified(|known| {
-            let changed = known.as_ref() != Some(&facts.log);
-            *known = Some(facts.log.clone());
-            changed
-        });
+        renew(&self.log_settings, &facts.log);
+        renew(&self.whereabouts, &facts.whereabouts);
     }
 
     pub(super) fn tell(&self) {
@@ -521,6 +524,15 @@ pub(crate) async fn stand(
         }
     };
     Ok((session, facts))
+}
+
+/// Tells those who follow a value, where it is another than before.
+fn renew<T: Clone + PartialEq>(followed: &watch::Sender<Option<T>>, value: &T) {
+    followed.send_if_modified(|known| {
+        let changed = known.as_ref() != Some(value);
+        *known = Some(value.clone());
+        changed
+    });
 }
 
 /// Ends when the time is over in which a statement in hand may end by itself.

@@ -213,10 +213,6 @@ fn storage(item: Option<Item<'_>>) -> Storage {
     let Some(block) = item.and_then(|item| item.block(STORAGE_KEYS)) else {
         return Storage::default();
     };
-    block.item.warn(
-        "this version does not use `storage` yet",
-        "keep it for the version that does, or remove it",
-    );
     let volume = |key: &str| {
         let item = block.get(key)?;
         let volume = item.block(VOLUME_KEYS)?;

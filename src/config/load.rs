@@ -7,8 +7,8 @@ use super::instances::{self, Common};
 use super::walk::{Item, Walk};
 use super::yaml::{Fault, Node, Position, Value};
 use super::{
-    Place, Problem, SecretSource, Settings, collection, http, labels, logs, loki, packs, routes,
-    yaml,
+    Place, Problem, SecretSource, Settings, collection, host, http, labels, logs, loki, packs,
+    routes, yaml,
 };
 use crate::secret::Secret;
 
@@ -22,10 +22,11 @@ pub(super) const KEYS: &[&str] = &[
     "packs",
     "collection",
     "logs",
+    "host",
 ];
 
 /// All blocks with their keys, so that a key in the wrong one is told where it belongs.
-const BLOCKS: [(&str, &[&str]); 12] = [
+const BLOCKS: [(&str, &[&str]); 13] = [
     ("http", http::KEYS),
     ("identity", labels::IDENTITY_KEYS),
     ("packs", packs::KEYS),
@@ -38,6 +39,7 @@ const BLOCKS: [(&str, &[&str]); 12] = [
     ("logs.routes[]", routes::KEYS),
     ("logs.store", logs::STORE_KEYS),
     ("instances[]", instances::KEYS),
+    ("host", host::KEYS),
 ];
 
 /// The block that a key belongs to, where it belongs to one alone.
@@ -170,6 +172,7 @@ fn settings(walk: &Walk<'_>, root: &Node, input: &Input<'_>) -> Settings {
         packs: packs::read(get("packs")),
         collection: collection::read(get("collection")),
         logs,
+        host: host::read(get("host")),
     };
     labels::count(walk, &settings);
     settings

@@ -8,6 +8,7 @@
 mod backups;
 mod collection;
 mod environment;
+mod host;
 mod http;
 mod instances;
 mod labels;
@@ -34,7 +35,7 @@ pub use scalar::{byte_size, duration, nearest};
 pub use schedule::Schedule;
 pub use secret::{Current, SecretReader, SecretSource};
 pub use settings::{
-    Collection, DatabaseFilter, Destination, Http, Instance, InstanceKind, Intervals, LogFormat,
-    LogInput, LogSource, Logs, LokiTarget, PackDirectory, Packs, Redaction, Route, Settings, Start,
-    Storage, Store, Volume,
+    Collection, DatabaseFilter, Destination, Host, Http, Instance, InstanceKind, Intervals,
+    LogFormat, LogInput, LogSource, Logs, LokiTarget, PackDirectory, Packs, Redaction, Route,
+    Settings, Start, Storage, Store, Volume,
 };

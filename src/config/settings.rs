@@ -23,6 +23,22 @@ pub struct Settings {
     pub collection: Collection,
     /// None where no log source is configured.
     pub logs: Option<Logs>,
+    pub host: Host,
+}
+
+/// Where the machine around the servers is seen: a container sees its node's at other places.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Host {
+    pub proc: PathBuf,
+    pub cgroup: PathBuf,
+    /// What stands before the paths that a server tells of itself.
+    pub root: PathBuf,
+}
+
+impl Default for Host {
+    fn default() -> Self {
+        Self { proc: "/proc".into(), cgroup: "/sys/fs/cgroup".into(), root: "/".into() }
+    }
 }
 
 impl Settings {

@@ -249,7 +249,7 @@ impl Connector {
                 ));
             }
         };
-        let (gate, closed) = (held.gate(), held.closed());
+        let (gate, closed, link) = (held.gate(), held.closed(), held.link());
         let login = config.connect_raw(held, plan.connector());
         let (client, connection) = match timeout_at(until, Box::pin(login)).await {
             Ok(done) => done.map_err(|e| attempt.handshake(&e))?,
@@ -272,7 +272,8 @@ impl Connector {
             budgets: self.budgets.clone(),
         };
         let wire = Connection::new(connection, gate, closed);
-        let mut session = Session::new(client, wire, canceller, version, sql_ascii, goal.manner());
+        let manner = goal.manner();
+        let mut session = Session::new(client, wire, canceller, version, sql_ascii, link, manner);
         if goal == Goal::Server
             && let Some(settings) = settings(version)
         {

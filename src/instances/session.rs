@@ -13,6 +13,7 @@ use super::cancel::{Cancelled, Canceller};
 use super::failure::one_line;
 use super::pooler::of_pgbouncer;
 use super::rows::{Column, Reader, Rows, Taken, in_hexadecimal};
+use super::socket::Link;
 use super::wire::{Halt, Wire};
 use crate::postgres::{QueryReason, Version};
 
@@ -73,6 +74,7 @@ pub struct Session {
     version: Version,
     /// Whether the database declares no encoding.
     sql_ascii: bool,
+    link: Link,
     columns: HashMap<String, Arc<[Column]>>,
     /// Statements that gave bytes that are no UTF-8.
     hexadecimal: HashSet<String>,
@@ -103,6 +105,7 @@ impl Session {
         canceller: Canceller,
         version: Version,
         sql_ascii: bool,
+        link: Link,
         manner: Manner,
     ) -> Self {
         Self {
@@ -112,6 +115,7 @@ impl Session {
             canceller,
             version,
             sql_ascii,
+            link,
             columns: HashMap::new(),
             hexadecimal: HashSet::new(),
             applied: Applied { search_path: Some(SEARCH_PATH), ..Applied::default() },
@@ -125,6 +129,11 @@ impl Session {
     /// What the server said at the login.
     pub fn version(&self) -> Version {
         self.version
+    }
+
+    /// What its connection knows of the server's end.
+    pub(super) fn link(&self) -> Link {
+        self.link
     }
 
     /// Whether the session is no more; looks whether the server has hung up meanwhile.

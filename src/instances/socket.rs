@@ -63,6 +63,40 @@ impl Socket {
     }
 }
 
+/// What this end of a connection knows of the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Link {
+    Unix,
+    /// Both ends have an address of this machine; the port is our own.
+    Own(u16),
+    Elsewhere,
+}
+
+impl Link {
+    fn of(socket: &Socket) -> Self {
+        let Socket::Tcp(stream) = socket else { return Self::Unix };
+        match (stream.local_addr(), stream.peer_addr()) {
+            (Ok(own), Ok(peer))
+                if own.ip() == peer.ip() || (own.ip().is_loopback() && peer.ip().is_loopback()) =>
+            {
+                Self::Own(own.port())
+            }
+            _ => Self::Elsewhere,
+        }
+    }
+
+    /// Whether the server is at the other end itself, on this machine: behind a tunnel, a pooler or a
+    /// forwarded port it sees another client than us. `seen`: the client's port as the server sees it,
+    /// none on a Unix socket.
+    pub(super) fn is_direct(self, seen: Option<u16>) -> bool {
+        match self {
+            Self::Unix => seen.is_none(),
+            Self::Own(port) => seen == Some(port),
+            Self::Elsewhere => false,
+        }
+    }
+}
+
 /// How many bytes may still be read; shared between a socket and its session.
 #[derive(Clone)]
 pub(super) struct Gate(Arc<AtomicU64>);
@@ -105,6 +139,10 @@ impl Held {
             gate: Gate(Arc::new(AtomicU64::new(u64::MAX))),
             closed: None,
         })
+    }
+
+    pub(super) fn link(&self) -> Link {
+        self.inner.as_ref().map_or(Link::Elsewhere, |(socket, _)| Link::of(socket))
     }
 
     pub(super) fn gate(&self) -> Gate {

@@ -36,6 +36,7 @@ fn facts(version: u32, role: Role) -> Facts {
         superuser: false,
         monitor: true,
         log: LogSettings::default(),
+        whereabouts: Default::default(),
     }
 }
 

@@ -41,6 +41,7 @@ fn facts(version: u32) -> Facts {
         superuser: false,
         monitor: true,
         log: LogSettings::default(),
+        whereabouts: Default::default(),
     }
 }
 

@@ -35,6 +35,28 @@ pub struct Facts {
     /// Member of `pg_monitor` (or superuser).
     pub monitor: bool,
     pub log: LogSettings,
+    pub whereabouts: Whereabouts,
+}
+
+/// Where a server is and what it keeps where: what is needed to find it from outside. Paths are as the
+/// server sees them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Whereabouts {
+    /// Nothing stands between this agent and the server, and both are on one machine: each saw the same
+    /// two ends of the connection.
+    pub same_machine: bool,
+    /// `pg_backend_pid()` of the session that asked, in the server's own numbering of processes.
+    pub backend: Option<u32>,
+    /// `pg_postmaster_start_time()`, in seconds since 1970.
+    pub started: Option<i64>,
+    pub system_identifier: String,
+    /// `data_directory`; none where the role may not read it.
+    pub data_directory: Option<String>,
+    /// `log_directory`, absolute or relative to the data directory; none where the server's own collector
+    /// does not run, or the role may not read it.
+    pub log_directory: Option<String>,
+    /// Name and place of each tablespace that has a place of its own.
+    pub tablespaces: Vec<(String, String)>,
 }
 
 /// How this server writes its stderr log (PostgreSQL manual 20.8, "Error Reporting and Logging").

@@ -9,8 +9,8 @@ mod version;
 pub use conninfo::{
     ChannelBinding, ConnInfo, HostSpec, SslMode, password_from, password_in_argument,
 };
-pub use facts::{Extension, Facts, LogSettings};
-pub use reason::{InstanceReason, QueryReason};
+pub use facts::{Extension, Facts, LogSettings, Whereabouts};
+pub use reason::{HostReason, InstanceReason, QueryReason};
 pub use version::{Version, VersionRange};
 
 /// Whether a server writes its own WAL or replays another's (`pg_is_in_recovery()`).

@@ -37,6 +37,14 @@ reasons! {
     }
 }
 
+reasons! {
+    /// Whether the machine around a server can be seen: the label of `pg_host_visible`.
+    HostReason {
+        Ok = "ok", Remote = "remote", NotFound = "not_found", Permission = "permission",
+        Timeout = "timeout", Unsupported = "unsupported", Unknown = "unknown",
+    }
+}
+
 impl InstanceReason {
     /// The reason behind a refused login (PostgreSQL manual, appendix A).
     pub fn of_sqlstate(code: &str) -> Self {

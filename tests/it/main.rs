@@ -10,6 +10,7 @@ mod export; // what is made for other programs, tried on them
 mod exposition; // pages: golden files, promtool, an independent reader
 mod faults; // what goes wrong, told and survived
 mod http; // endpoints, limits, TLS and users of the door
+mod host; // the machine around a server
 mod logs; // the log river: rotation, restarts, routes, the local store
 mod loki; // pushing: answers of every kind, outages, a real Loki
 mod pgbouncer; // a pooler by its console, and the latency through it

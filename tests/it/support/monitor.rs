@@ -130,6 +130,7 @@ fn no_facts() -> Facts {
         superuser: false,
         monitor: true,
         log: LogSettings::default(),
+        whereabouts: Default::default(),
     }
 }
 

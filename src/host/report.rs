@@ -1,0 +1,252 @@
+//! Figures as families. What cannot be seen is a 0 of `pg_host_visible` with its reason, never a blank.
+
+use std::sync::Arc;
+
+use super::directories::Purpose;
+use super::files::Seen;
+use super::reading::{Cpu, Memory, Pressure, Scope, Space};
+use crate::metric::{Family, Kind, Labels};
+use crate::postgres::HostReason;
+
+/// Everything about one instance's machine.
+#[derive(Clone, Debug)]
+pub(super) struct Reading {
+    pub(super) cpu: Seen<Cpu>,
+    pub(super) memory: Seen<Memory>,
+    pub(super) pressure: Seen<Pressure>,
+    pub(super) load: Seen<[f64; 3]>,
+    pub(super) volumes: Vec<Volume>,
+}
+
+/// One directory.
+#[derive(Clone, Debug)]
+pub(super) struct Volume {
+    pub(super) purpose: Purpose,
+    pub(super) space: Seen<Space>,
+    pub(super) allotted: Option<u64>,
+    /// What its own files take, where that is asked for and known.
+    pub(super) taken: Option<u64>,
+}
+
+/// The families of one instance; `base`: the labels of all of them.
+pub(super) fn families(base: &Labels, reading: &Reading) -> Vec<Arc<Family>> {
+    let mut page = Page { base, families: Vec::new() };
+    visible(&mut page, reading);
+    if let Ok(found) = &reading.cpu {
+        cpu(&mut page, found);
+    }
+    if let Ok(found) = &reading.memory {
+        memory(&mut page, found);
+    }
+    if let Ok(found) = &reading.pressure {
+        for (resource, extent, seconds) in &found.stalls {
+            let labels = [scope(found.scope), ("resource", *resource), ("extent", *extent)];
+            page.push("pg_host_pressure_stalled_seconds_total", &labels, *seconds);
+        }
+    }
+    if let Ok([one, five, fifteen]) = reading.load {
+        page.push("pg_host_load1", &[], one);
+        page.push("pg_host_load5", &[], five);
+        page.push("pg_host_load15", &[], fifteen);
+    }
+    for found in &reading.volumes {
+        volume(&mut page, found);
+    }
+    page.families.into_iter().map(Arc::new).collect()
+}
+
+/// Every family with its type and meaning.
+const FAMILIES: &[(&str, Kind, &str)] = &[
+    (
+        "pg_host_visible",
+        Kind::Gauge,
+        "Whether this can be seen from where the agent runs; the reason is ok, or why not.",
+    ),
+    (
+        "pg_host_cpu_usage_seconds_total",
+        Kind::Counter,
+        "Processor time that was used; scope: container (the server's control group) or machine.",
+    ),
+    ("pg_host_cpu_user_seconds_total", Kind::Counter, "The part of it that programs used."),
+    ("pg_host_cpu_system_seconds_total", Kind::Counter, "The part of it that the kernel used."),
+    (
+        "pg_host_cpu_throttled_seconds_total",
+        Kind::Counter,
+        "How long the container was held back by its CPU quota.",
+    ),
+    (
+        "pg_host_cpu_throttled_periods_total",
+        Kind::Counter,
+        "Periods in which the container was held back by its CPU quota.",
+    ),
+    ("pg_host_cpu_periods_total", Kind::Counter, "Periods in which the container used CPU."),
+    (
+        "pg_host_cpu_limit_cores",
+        Kind::Gauge,
+        "Cores' worth of time that may be used: the container's quota, or all its cores.",
+    ),
+    ("pg_host_cpu_cores", Kind::Gauge, "Cores of the machine."),
+    (
+        "pg_host_memory_limit_bytes",
+        Kind::Gauge,
+        "Memory that may be used: the container's limit, or all that the machine has.",
+    ),
+    ("pg_host_memory_used_bytes", Kind::Gauge, "Memory in use, page cache included."),
+    (
+        "pg_host_memory_working_set_bytes",
+        Kind::Gauge,
+        "Memory in use, less file pages that were not touched lately, as the kubelet counts it.",
+    ),
+    (
+        "pg_host_memory_available_bytes",
+        Kind::Gauge,
+        "Memory that can still be had before the limit, without swapping.",
+    ),
+    ("pg_host_memory_page_cache_bytes", Kind::Gauge, "Memory that holds pages of files."),
+    (
+        "pg_host_memory_oom_kills_total",
+        Kind::Counter,
+        "Processes that the kernel killed for want of memory.",
+    ),
+    (
+        "pg_host_pressure_stalled_seconds_total",
+        Kind::Counter,
+        "How long work stood still for want of a resource: some of it, or full, all of it at once.",
+    ),
+    ("pg_host_load1", Kind::Gauge, "The machine's load average over 1 minute."),
+    ("pg_host_load5", Kind::Gauge, "The machine's load average over 5 minutes."),
+    ("pg_host_load15", Kind::Gauge, "The machine's load average over 15 minutes."),
+    (
+        "pg_host_filesystem_size_bytes",
+        Kind::Gauge,
+        "Room of the file system that the directory lies in, or less where less is allotted to it.",
+    ),
+    (
+        "pg_host_filesystem_used_bytes",
+        Kind::Gauge,
+        "What is used of it: of an allotment by the directory's files, else by all.",
+    ),
+    (
+        "pg_host_filesystem_available_bytes",
+        Kind::Gauge,
+        "What can still be written there: the smaller of what is free and what is left of the \
+         allotment.",
+    ),
+    ("pg_host_filesystem_inodes", Kind::Gauge, "Inodes of the file system."),
+    ("pg_host_filesystem_inodes_available", Kind::Gauge, "Inodes that are free."),
+    (
+        "pg_host_directory_used_bytes",
+        Kind::Gauge,
+        "What the files in the directory take, where that is measured: of logs and allotments.",
+    ),
+];
+
+/// Families as they grow.
+struct Page<'a> {
+    base: &'a Labels,
+    families: Vec<Family>,
+}
+
+impl Page<'_> {
+    fn push(&mut self, name: &str, labels: &[(&str, &str)], value: f64) {
+        let labels = self.base.over(&Labels::new(labels.iter().copied()));
+        match self.families.iter_mut().find(|family| *family.name == *name) {
+            Some(family) => family.push(labels, value),
+            None => {
+                let known = FAMILIES.iter().find(|(known, ..)| *known == name);
+                let (_, kind, help) = known.unwrap_or(&("", Kind::Untyped, ""));
+                self.families.push(Family::new(name, *help, *kind).with(labels, value));
+            }
+        }
+    }
+
+    /// Where there is a value.
+    fn may_push(&mut self, name: &str, labels: &[(&str, &str)], value: Option<f64>) {
+        if let Some(value) = value {
+            self.push(name, labels, value);
+        }
+    }
+}
+
+fn scope(scope: Scope) -> (&'static str, &'static str) {
+    ("scope", scope.as_str())
+}
+
+fn visible(page: &mut Page<'_>, reading: &Reading) {
+    let reasons = [
+        ("cpu", reading.cpu.as_ref().err()),
+        ("memory", reading.memory.as_ref().err()),
+        ("pressure", reading.pressure.as_ref().err()),
+        ("load", reading.load.as_ref().err()),
+    ];
+    let mut push = |labels: &[(&str, &str)], hidden: Option<&HostReason>| {
+        let reason = ("reason", hidden.unwrap_or(&HostReason::Ok).as_str());
+        let labels: Vec<_> = labels.iter().copied().chain([reason]).collect();
+        page.push("pg_host_visible", &labels, f64::from(u8::from(hidden.is_none())));
+    };
+    for (subject, hidden) in reasons {
+        push(&[("subject", subject)], hidden);
+    }
+    for Volume { purpose, space, .. } in &reading.volumes {
+        let mut labels = vec![("subject", "filesystem"), ("directory", purpose.as_str())];
+        if let Purpose::Tablespace(name) = purpose {
+            labels.push(("tablespace", name));
+        }
+        push(&labels, space.as_ref().err());
+    }
+}
+
+fn cpu(page: &mut Page<'_>, cpu: &Cpu) {
+    let labels = [scope(cpu.scope)];
+    let count = |number: Option<u64>| number.map(|number| number as f64);
+    page.push("pg_host_cpu_usage_seconds_total", &labels, cpu.usage);
+    page.may_push("pg_host_cpu_user_seconds_total", &labels, cpu.user);
+    page.may_push("pg_host_cpu_system_seconds_total", &labels, cpu.system);
+    page.may_push("pg_host_cpu_throttled_seconds_total", &labels, cpu.throttled);
+    page.may_push("pg_host_cpu_throttled_periods_total", &labels, count(cpu.throttled_periods));
+    page.may_push("pg_host_cpu_periods_total", &labels, count(cpu.periods));
+    page.push("pg_host_cpu_limit_cores", &labels, cpu.limit);
+    page.push("pg_host_cpu_cores", &[], cpu.cores);
+}
+
+fn memory(page: &mut Page<'_>, memory: &Memory) {
+    let labels = [scope(memory.scope)];
+    page.push("pg_host_memory_limit_bytes", &labels, memory.limit as f64);
+    page.push("pg_host_memory_used_bytes", &labels, memory.used as f64);
+    page.push("pg_host_memory_working_set_bytes", &labels, memory.working_set as f64);
+    page.push("pg_host_memory_available_bytes", &labels, memory.available as f64);
+    let number = |number: Option<u64>| number.map(|number| number as f64);
+    page.may_push("pg_host_memory_page_cache_bytes", &labels, number(memory.cache));
+    page.may_push("pg_host_memory_oom_kills_total", &labels, number(memory.oom_kills));
+}
+
+fn volume(page: &mut Page<'_>, volume: &Volume) {
+    let Ok(space) = &volume.space else { return };
+    let mut labels = vec![
+        ("directory", volume.purpose.as_str()),
+        ("path", space.called.as_str()),
+        ("device", space.device.as_str()),
+    ];
+    if let Purpose::Tablespace(name) = &volume.purpose {
+        labels.push(("tablespace", name));
+    }
+    let size = volume.allotted.map_or(space.size, |allotted| allotted.min(space.size));
+    page.push("pg_host_filesystem_size_bytes", &labels, size as f64);
+    // Of an allotment whose use is not known, what is free is not known either.
+    let known = match (volume.allotted, volume.taken) {
+        (None, _) => Some((space.used, space.available)),
+        (Some(allotted), Some(taken)) => {
+            Some((taken, space.available.min(allotted.saturating_sub(taken))))
+        }
+        (Some(_), None) => None,
+    };
+    if let Some((used, available)) = known {
+        page.push("pg_host_filesystem_used_bytes", &labels, used as f64);
+        page.push("pg_host_filesystem_available_bytes", &labels, available as f64);
+    }
+    if let Some((all, free)) = space.inodes {
+        page.push("pg_host_filesystem_inodes", &labels, all as f64);
+        page.push("pg_host_filesystem_inodes_available", &labels, free as f64);
+    }
+    page.may_push("pg_host_directory_used_bytes", &labels, volume.taken.map(|taken| taken as f64));
+}
