@@ -22,10 +22,11 @@ use crate::telemetry::Telemetry;
 pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     let dialect =
         args.dialect.as_deref().map(Dialect::parse).transpose().map_err(Failure::Usage)?;
-    let packs = packs(&args.packs, dialect)?;
+    let mut packs = packs(&args.packs, dialect)?;
     let flags = Flags { dsn: args.dsn.clone(), ..Flags::default() };
     let loaded =
         config::load(&super::input(args.config.clone(), flags)).map_err(Failure::Configuration)?;
+    packs.compare_tags(&loaded.settings.packs.tags);
     let instance = instance(&loaded.settings, args.instance.as_deref())?;
 
     let budgets = Budgets::new(&Group::new(), &Telemetry::new());

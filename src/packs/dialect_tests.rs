@@ -251,3 +251,51 @@ fn the_configuration_switches_on_and_says_what_null_is() {
         "{told:?}"
     );
 }
+
+/// The metrics of those packs that `of` holds for.
+fn metrics(packs: &Packs, of: impl Fn(&str) -> bool) -> Vec<String> {
+    let queries = packs.queries.iter().filter(|query| of(&query.pack));
+    let columns = queries.flat_map(|query| &query.columns);
+    let shown = columns.filter(|c| !matches!(c.usage, Usage::Label | Usage::Discard));
+    shown.map(|column| column.metric.to_string()).collect()
+}
+
+#[test]
+fn a_pack_that_is_off_takes_the_names_that_it_carries_when_it_is_on() {
+    let optional: Vec<&str> = builtin_names().filter(|name| is_optional(name)).collect();
+    assert_eq!(optional, ["compat-cnpg", "compat-postgres-exporter"]);
+    let off = load(&config::Packs::default());
+    assert!(metrics(&off, is_optional).is_empty());
+
+    let all = config::Packs {
+        include: vec![("compat-*".to_owned(), Place::default())],
+        ..config::Packs::default()
+    };
+    let on = load(&all);
+    assert_eq!(said(&on), Vec::<String>::new());
+    let carried = metrics(&on, is_optional);
+    let some = ["pg_replication_lag", "pg_stat_activity_count", "pg_static", "cnpg_backends_total"];
+    for name in some {
+        assert!(carried.iter().any(|metric| metric == name), "{name}");
+    }
+    let mut seen = std::collections::HashSet::new();
+    for name in &carried {
+        // Two queries for two ranges of versions.
+        assert!(seen.insert(name) || name.contains("bgwriter"), "{name} comes twice");
+    }
+    // Each name has one source, and nothing but the names that were taken is lost.
+    let rest = metrics(&on, |pack| !is_optional(pack));
+    for name in &metrics(&off, |_| true) {
+        assert_ne!(carried.contains(name), rest.contains(name), "{name}");
+    }
+    for name in metrics(&on, |pack| pack == "compat-cnpg") {
+        assert!(name.starts_with("cnpg_"), "{name}");
+    }
+
+    let left_out = config::Packs { exclude: vec!["compat_stat_activity".to_owned()], ..all };
+    let rest = metrics(&load(&left_out), |pack| !is_optional(pack));
+    assert!(
+        rest.iter().any(|metric| metric == "pg_stat_activity_count"),
+        "what is out takes nothing"
+    );
+}

@@ -3,6 +3,7 @@
 //!
 //! Corrected on purpose: text is mapped and durations are read in both; labels go by name, not by
 //! position; `runonserver` and `cache_seconds` hold in both. Unknown keys are told, never refused.
+//! CONTRIBUTING.md has the table of all that differs.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -68,7 +69,14 @@ pub(super) fn query(
                 versions = walk.parsed(value, "runonserver", constraint).unwrap_or_default();
             }
             "target_databases" if cnpg => {
-                query.databases = walk.texts(value, "target_databases");
+                for text in walk.texts(value, "target_databases") {
+                    let pattern = shell_pattern(&text);
+                    if glob::Pattern::new(&pattern).is_err() {
+                        let what = format!("`{text}` is no pattern, and so no database fits it");
+                        walk.hint(value.at, what, "close its bracket, or escape it by a backslash");
+                    }
+                    query.databases.push(pattern);
+                }
                 if !query.databases.is_empty() {
                     query.scope = Scope::Database;
                 }
@@ -98,6 +106,28 @@ pub(super) fn query(
     query.statements =
         versions.into_iter().map(|versions| Statement { versions, sql: sql.to_owned() }).collect();
     (walk.errors() == before).then_some(query)
+}
+
+/// A pattern of Go's `path.Match` as the one of a shell that our own patterns are: there a class is
+/// turned round by `^`, and a backslash takes a character as it is.
+fn shell_pattern(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut characters = text.chars().peekable();
+    while let Some(character) = characters.next() {
+        match character {
+            '\\' => {
+                if let Some(next) = characters.next() {
+                    out.push_str(&glob::Pattern::escape(&next.to_string()));
+                }
+            }
+            '[' if characters.peek() == Some(&'^') => {
+                characters.next();
+                out.push_str("[!");
+            }
+            other => out.push(other),
+        }
+    }
+    out
 }
 
 fn seconds(text: &str) -> Result<u64, String> {
@@ -223,6 +253,16 @@ fn constraint(text: &str) -> Result<Vec<VersionRange>, String> {
 mod tests {
     use super::*;
     use crate::postgres::Version;
+
+    #[test]
+    fn patterns() {
+        let fits = |pattern: &str, name: &str| {
+            glob::Pattern::new(&shell_pattern(pattern)).unwrap().matches(name)
+        };
+        assert!(fits("app", "app") && !fits("app", "apps") && fits("app_*", "app_1"));
+        assert!(fits("[^t]*", "shop") && !fits("[^t]*", "template1"));
+        assert!(fits(r"a\*b", "a*b") && !fits(r"a\*b", "axb") && fits("a?c", "abc"));
+    }
 
     #[test]
     fn constraints() {

@@ -66,6 +66,18 @@ impl Packs {
         });
     }
 
+    /// Leaves of the tags that queries ask for, or forbid, those that the agent's `tags` do not meet.
+    pub fn compare_tags(&mut self, tags: &[String]) {
+        for query in &mut self.queries {
+            if query.requires.tags.is_empty() && query.requires.forbidden_tags.is_empty() {
+                continue;
+            }
+            let requires = &mut Arc::make_mut(query).requires;
+            requires.tags.retain(|tag| !tags.contains(tag));
+            requires.forbidden_tags.retain(|tag| tags.contains(tag));
+        }
+    }
+
     /// The queries of an instance of that kind which leaves out what `exclude` names.
     pub fn of(&self, kind: InstanceKind, exclude: &[String]) -> Vec<Arc<Query>> {
         let meant = |query: &Query| query.kind == kind && !excluded(query, exclude);
@@ -121,25 +133,12 @@ pub fn load(settings: &config::Packs) -> Packs {
         }
     }
     packs.queries.retain(|query| !excluded(query, &settings.exclude));
-    for query in &mut packs.queries {
-        tagged(query, &settings.tags);
-    }
+    packs.compare_tags(&settings.tags);
     packs
 }
 
 fn fits(pattern: &str, name: &str) -> bool {
     Pattern::new(pattern).map_or(pattern == name, |pattern| pattern.matches(name))
-}
-
-/// Leaves of the tags that a query asks for those that the agent's do not meet.
-fn tagged(query: &mut Arc<Query>, tags: &[String]) {
-    let requires = &query.requires;
-    if requires.tags.is_empty() && requires.forbidden_tags.is_empty() {
-        return;
-    }
-    let requires = &mut Arc::make_mut(query).requires;
-    requires.tags.retain(|tag| !tags.contains(tag));
-    requires.forbidden_tags.retain(|tag| tags.contains(tag));
 }
 
 /// Whether a built-in pack is off until the configuration names it: those that repeat other

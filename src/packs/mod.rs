@@ -1,8 +1,10 @@
 //! Query packs: YAML files of SQL queries, each query with the list of what its columns mean.
 //!
-//! `dialect` says whose words a file speaks; `native` and `foreign` walk its tree and make [`Query`]
-//! values of it, one problem costing one query and never the file; `lint` looks at the values; `load` strings together the built-in packs (embedded
-//! from `queries/`) and the user's directories; [`select`] picks the SQL for a server.
+//! `dialect` says whose words a file speaks; `native`, `foreign` and `pgsty` walk its tree and make
+//! [`Query`] values of it, one problem costing one query and never the file; `lint` looks at the
+//! values; `load` strings together the built-in packs (embedded from `queries/`) and the user's
+//! directories; `manifest` finds the files in a ConfigMap or Secret; [`select`] picks the SQL for a
+//! server.
 //!
 //! All but `load` is pure.
 

@@ -51,10 +51,10 @@ pub struct Requires {
     pub setting: Option<String>,
     /// A function by its qualified name; see [`Query::gates`].
     pub function: Option<String>,
-    /// Tags (pgsty's) that the agent must have: what [`super::load`] left of them once it had
-    /// compared them with the configuration's.
+    /// Tags (pgsty's) that the agent must have: what
+    /// [`super::Packs::compare_tags`] leaves of them are those that it lacks.
     pub tags: Vec<String>,
-    /// Tags that the agent must not have.
+    /// Tags that the agent must not have; those that are left are those that it has.
     pub forbidden_tags: Vec<String>,
 }
 

@@ -16,6 +16,7 @@ mod loki; // pushing: answers of every kind, outages, a real Loki
 mod pgbouncer; // a pooler by its console, and the latency through it
 mod packs; // the built-in packs on every major, and the traps that they walk around
 mod records; // logs to records, masked: fixtures
+mod packs_foreign; // files of other programs, unmodified, and the packs that repeat their names
 mod secrets; // no output holds a password
 mod sessions; // sessions with real servers, TLS, budgets
 mod support; // real servers, the built binary, readers of pages
