@@ -173,9 +173,11 @@ impl Met {
             Some(prefix) => {
                 let _ = write!(text, "; read with log_line_prefix = '{prefix}'");
             }
-            None => text.push_str(
+            None if counts.plain > 0 => text.push_str(
                 "; no known log_line_prefix fits the lines, give the server's as --line-prefix",
             ),
+            // csvlog and jsonlog need none.
+            None => {}
         }
         text
     }

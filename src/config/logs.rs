@@ -158,24 +158,7 @@ fn source(block: &Block<'_>, around: &Around<'_>) -> Option<LogSource> {
     let cluster = block.get("cluster").and_then(|item| item.name());
     let identity = identify(around, instance, name, server, cluster);
 
-    let formats = [
-        ("auto", LogFormat::Auto),
-        ("stderr", LogFormat::Stderr),
-        ("csv", LogFormat::Csv),
-        ("json", LogFormat::Json),
-        ("cnpg", LogFormat::Cnpg),
-        ("plain", LogFormat::Plain),
-    ];
-    let format = block.get("format").and_then(|item| {
-        let format = item.choice(&formats)?;
-        if matches!(format, LogFormat::Csv | LogFormat::Json | LogFormat::Cnpg) {
-            item.warn(
-                "this version reads the stderr format alone, and takes other lines as they stand",
-                "let the server write stderr too (`log_destination`), or use a later version",
-            );
-        }
-        Some(format)
-    });
+    let format = block.get("format").and_then(|item| item.choice(&LogFormat::WORDS));
     let line_prefix = block.get("line_prefix").and_then(|item| item.text());
     let time_zone = block.get("time_zone").and_then(|item| {
         item.parsed("write an IANA name such as Europe/Berlin", |text| {

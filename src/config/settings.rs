@@ -238,14 +238,27 @@ pub enum LogInput {
 }
 
 /// How a source's records are written; `Auto` decides for each record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogFormat {
+    #[default]
     Auto,
     Stderr,
     Csv,
     Json,
     Cnpg,
     Plain,
+}
+
+impl LogFormat {
+    /// The configuration's words.
+    pub const WORDS: [(&str, Self); 6] = [
+        ("auto", Self::Auto),
+        ("stderr", Self::Stderr),
+        ("csv", Self::Csv),
+        ("json", Self::Json),
+        ("cnpg", Self::Cnpg),
+        ("plain", Self::Plain),
+    ];
 }
 
 #[derive(Clone, Debug)]

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::events::EventKind;
 use super::source::Taken;
-use super::{Counts, Redacted, Severity};
+use super::{Counts, Format, Redacted, Severity};
 use crate::metric::{Family, Kind, Labels};
 
 /// A counter of its own: the `prometheus` crate's have no labels that differ by source.
@@ -76,7 +76,8 @@ impl SourceCounts {
     }
 
     pub(super) fn record(&self, taken: &Taken) {
-        if let Some(severity) = taken.record.severity {
+        let ours = taken.record.format != Format::Pgbouncer;
+        if let Some(severity) = taken.record.severity.filter(|_| ours) {
             self.severities[severity as usize].add(1);
         }
         if let Some(kind) = taken.event.kind {

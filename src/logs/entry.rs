@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use super::{Event, Record};
+use super::{Event, Format, Record};
 
 /// The server's text log without prefixes: `SEVERITY:  message`, then `DETAIL:  …` and so on.
 pub fn line(record: &Record) -> Cow<'_, str> {
@@ -18,6 +18,9 @@ pub fn metadata<'r>(record: &'r Record, event: &Event) -> Vec<(&'static str, Cow
     let mut pairs: Vec<(&'static str, Cow<'r, str>)> = Vec::with_capacity(16);
     match record.severity {
         Some(severity) => {
+            if record.format == Format::Pgbouncer {
+                pairs.push(("format", "pgbouncer".into()));
+            }
             pairs.push(("severity", severity.as_str().into()));
             pairs.push(("level", severity.level().into()));
         }

@@ -26,5 +26,5 @@ pub use events::{Event, EventKind, classify};
 pub use format::{Prefix, Reading, Verbosity};
 pub use lane::Standing;
 pub use pipeline::{FileStatus, LaneStatus, LogStatus, Shipper, SourceStatus, StartError};
-pub use record::{Fields, Key, Part, Record, Severity, SqlState};
+pub use record::{Fields, Format, Key, Part, Record, Severity, SqlState};
 pub use redact::{Counts as Redacted, Level, redact};

@@ -416,7 +416,7 @@ impl Plan {
 }
 
 fn readings(source: &LogSource, session: Option<watch::Receiver<Option<LogSettings>>>) -> Readings {
-    Readings::new(session, source.line_prefix.clone(), source.time_zone.clone())
+    Readings::new(session, source.line_prefix.clone(), source.time_zone.clone()).of(source.format)
 }
 
 /// Reads on a thread for blocking work.

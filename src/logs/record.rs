@@ -94,6 +94,19 @@ impl fmt::Display for SqlState {
     }
 }
 
+/// How a record was written; its entry is the same in all of PostgreSQL's formats.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Format {
+    #[default]
+    Stderr,
+    Csv,
+    Json,
+    /// csvlog's columns in CloudNativePG's objects.
+    Cnpg,
+    /// Not PostgreSQL's, but PgBouncer's log.
+    Pgbouncer,
+}
+
 /// The parts of a record's text, in the order in which the server writes them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Part {
@@ -270,6 +283,7 @@ pub struct Record {
     /// None: no PostgreSQL record but a line kept as it stands, or the late rest of a record whose
     /// head had been given up.
     pub severity: Option<Severity>,
+    pub format: Format,
     /// None where the format can't tell.
     pub sqlstate: Option<SqlState>,
     /// Bytes of its text beyond the size cap: they were read, and are not kept.
@@ -289,6 +303,7 @@ impl Default for Record {
             bytes: 0..0,
             time: None,
             severity: None,
+            format: Format::default(),
             sqlstate: None,
             left_out: 0,
             resume: 0,

@@ -18,6 +18,8 @@
 //!   ([`Assembler::replay`]), gets the same records, whatever the clock did. A part that came too
 //!   late is a record of its own, counted.
 
+mod columns;
+mod enter;
 mod open;
 mod tear;
 #[cfg(test)]
@@ -29,6 +31,7 @@ use std::time::{Duration, Instant};
 
 use super::format::{Clock, Escape, Keyword, Match, Prefix, Reading, Zone, known};
 use super::record::{Part, Record, Severity};
+use enter::Side;
 use open::Open;
 use tear::ATOMIC;
 
@@ -38,6 +41,9 @@ pub const IDLE: Duration = Duration::from_millis(300);
 /// A record is whole when so many bytes follow its last line: as much as a pipe holds, so that
 /// nothing of a torn record is still to come.
 const REACH: u64 = 64 * 1024;
+
+/// So often one line is taken apart: more is no accident.
+const TEARS: u32 = 32;
 
 /// The most memory for records in all; beyond it the oldest is taken as whole.
 const OPEN_BYTES: usize = 4 * 1024 * 1024;
@@ -85,11 +91,24 @@ pub struct Assembler {
     last: Option<u64>,
     /// The record whose line was torn, and waits for the line's rest.
     torn: Option<u64>,
+    /// What the present stream of a container has begun …
+    side: Side,
+    /// … and the other one, with its `last` and `torn`.
+    other: (Side, Option<u64>, Option<u64>),
+    stderr: bool,
+    /// What the present line's envelope says of the time.
+    outer: Option<i64>,
+    /// The record whose place the present line may take.
+    slot: Option<u64>,
+    /// Tears in the present line.
+    tears: u32,
     /// The memory that the records take.
     weight: usize,
     /// Where the last line ended, and where its text did, without the newline.
     end: u64,
     text_end: u64,
+    /// Where the last line began: what was found within it is not placed before.
+    floor: u64,
     swept: u64,
     /// Records that left, and whose lines stand behind the start of one that did not.
     overlaps: Vec<Range<u64>>,
@@ -110,9 +129,16 @@ impl Assembler {
             live: Vec::new(),
             last: None,
             torn: None,
+            side: Side::default(),
+            other: Default::default(),
+            stderr: false,
+            outer: None,
+            slot: None,
+            tears: 0,
             weight: 0,
             end: 0,
             text_end: 0,
+            floor: 0,
             swept: 0,
             overlaps: Vec::new(),
             next: 0,
@@ -145,19 +171,16 @@ impl Assembler {
     /// line that was cut on its way here has a range longer than its bytes.
     pub fn line(&mut self, bytes: &[u8], at: Range<u64>, now: Instant) {
         while let Some(stop) = self.breaks.pop_front_if(|stop| stop.at <= at.start) {
-            self.close(stop);
+            self.close(stop, now);
         }
         self.end = at.end;
-        self.text_end = at.start + bytes.len() as u64;
         if at.start >= self.swept.saturating_add(REACH / 4) {
             self.swept = at.start;
+            self.flush(at.start.saturating_sub(REACH + 1), now);
             self.finish_where(|open| at.start.saturating_sub(open.bytes.end) > REACH);
         }
         let beyond = (at.end - at.start).saturating_sub(bytes.len() as u64 + 1);
-        self.dispatch(bytes, at, now);
-        if let Some(open) = self.last.and_then(|last| self.get(last)).filter(|_| beyond > 0) {
-            open.left_out += beyond;
-        }
+        self.enter(bytes, at, beyond, now);
         if self.weight > OPEN_BYTES
             && let Some(oldest) = self.live.iter().map(|(_, number)| *number).min()
         {
@@ -178,9 +201,10 @@ impl Assembler {
                     self.append(torn, bytes, at, now);
                 }
                 None if self.look_back(now) => self.dispatch(bytes, at, now),
+                None if self.pgbouncer(bytes, &at, now) => {}
                 None => match self.waited(bytes) {
                     Some(offset) => {
-                        let middle = self.text_end - (bytes.len() - offset) as u64;
+                        let middle = self.place(bytes.len() - offset);
                         self.plain(&bytes[..offset], at.start..middle, now);
                         self.dispatch(&bytes[offset..], middle..at.end, now);
                     }
@@ -270,7 +294,7 @@ impl Assembler {
         }
         self.finish_plain();
         let mut open = Open::new(process, at.clone(), now);
-        open.time = self.time(found, line);
+        open.time = self.time(found, line).or(self.outer);
         let text = open.head(severity, found, line, self.reading.verbosity);
         let number = self.push(open);
         self.append(number, text, at, now);
@@ -304,7 +328,7 @@ impl Assembler {
                 self.finish_record(number);
             }
             let mut open = Open::new(process, at.clone(), now);
-            open.time = time;
+            open.time = time.or(self.outer);
             open.fill(found, line);
             self.push(open)
         });
@@ -327,7 +351,9 @@ impl Assembler {
     fn plain(&mut self, bytes: &[u8], at: Range<u64>, now: Instant) {
         self.finish_plain();
         self.counts.plain += 1;
-        let number = self.push(Open::plain(at.clone(), now));
+        let mut open = Open::plain(at.clone(), now);
+        open.time = self.outer;
+        let number = self.push(open);
         self.append(number, bytes, at, now);
     }
 
@@ -335,9 +361,9 @@ impl Assembler {
     /// out and read by itself.
     fn append(&mut self, number: u64, text: &[u8], at: Range<u64>, now: Instant) {
         let torn = self.peek(number).is_some_and(|open| at.end - open.bytes.start > ATOMIC);
-        let torn = if torn { self.tear(number, text) } else { None };
+        let torn = if torn && self.tears < TEARS { self.tear(number, text) } else { None };
         let (kept, end) = match torn {
-            Some(offset) => (&text[..offset], self.text_end - (text.len() - offset) as u64),
+            Some(offset) => (&text[..offset], self.place(text.len() - offset)),
             None => (text, at.end),
         };
         let Some(open) = self.get(number) else { return };
@@ -349,12 +375,24 @@ impl Assembler {
         self.weight += grown;
         if let Some(offset) = torn {
             self.counts.torn += 1;
+            self.tears += 1;
             self.torn = Some(number);
             self.dispatch(&text[offset..], end..at.end, now);
         }
     }
 
-    fn push(&mut self, open: Open) -> u64 {
+    fn push(&mut self, mut open: Open) -> u64 {
+        if let Some(number) = self.slot.take()
+            && let Some(place) = self.get(number)
+        {
+            open.bytes.start = place.bytes.start;
+            let (process, old, new) = (open.process, place.weight(), open.weight());
+            *place = open;
+            self.live.push((process, number));
+            self.weight = (self.weight + new).saturating_sub(old);
+            self.last = Some(number);
+            return number;
+        }
         let number = self.front + self.records.len() as u64;
         self.weight += open.weight();
         self.live.push((open.process, number));
@@ -422,11 +460,12 @@ impl Assembler {
             .map(|open| open.bytes.end)
             .max()?;
         let stop = Break { at: self.end, before };
-        self.close(stop);
+        self.close(stop, now);
         Some(stop)
     }
 
-    fn close(&mut self, stop: Break) {
+    fn close(&mut self, stop: Break, now: Instant) {
+        self.flush(stop.before, now);
         self.finish_where(|open| open.bytes.end <= stop.before);
     }
 
@@ -437,6 +476,9 @@ impl Assembler {
 
     /// The file ends here for good: all records are whole.
     pub fn finish(&mut self) {
+        if let Some(now) = self.records.iter().find(|open| open.hollow).map(|open| open.touched) {
+            self.flush(u64::MAX, now);
+        }
         self.finish_where(|_| true);
         self.last = None;
         self.torn = None;
@@ -448,6 +490,9 @@ impl Assembler {
             let open = self.records.pop_front_if(|open| open.whole)?;
             self.front += 1;
             self.weight -= open.weight().min(self.weight);
+            if open.hollow {
+                continue;
+            }
             self.counts.cut += u64::from(open.left_out > 0);
             let next = self.open_since().unwrap_or(self.end);
             self.overlaps.push(open.bytes.clone());

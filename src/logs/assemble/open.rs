@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::time::Instant;
 
 use crate::logs::format::{Escape, Match, Verbosity, foreign_position, is_unknown, verbose};
-use crate::logs::record::{Fields, Key, Part, Record, Severity, SqlState};
+use crate::logs::record::{Fields, Format, Key, Part, Record, Severity, SqlState};
 
 /// The most text of one record that is kept; Loki refuses lines over 256 KiB.
 pub(super) const RECORD_BYTES: usize = 128 * 1024;
@@ -17,9 +17,10 @@ pub(super) struct Open {
     /// The process that writes it; 0 where the prefix does not say.
     pub process: u32,
     pub severity: Option<Severity>,
-    sqlstate: Option<SqlState>,
+    pub(super) format: Format,
+    pub(super) sqlstate: Option<SqlState>,
     pub time: Option<i64>,
-    fields: Fields,
+    pub(super) fields: Fields,
     pub bytes: Range<u64>,
     text: Vec<u8>,
     /// Where in the text the last line of the file begins.
@@ -30,6 +31,8 @@ pub(super) struct Open {
     pub plain: bool,
     /// Nothing more will be joined.
     pub whole: bool,
+    /// Keeps the place of what is not known yet: a line whose end is missing.
+    pub hollow: bool,
     /// When its last line was read.
     pub touched: Instant,
     /// The head line, where it can be read in several ways, and no further part has settled it.
@@ -50,6 +53,7 @@ impl Open {
         Self {
             process,
             severity: None,
+            format: Format::Stderr,
             sqlstate: None,
             time: None,
             fields: Fields::default(),
@@ -60,6 +64,7 @@ impl Open {
             left_out: 0,
             plain: false,
             whole: false,
+            hollow: false,
             touched: now,
             doubt: None,
         }
@@ -86,11 +91,16 @@ impl Open {
             self.sqlstate = Some(sqlstate);
             text = rest;
         }
-        self.text.reserve(text.len() + 16);
+        self.begin_message(severity, text.len());
+        text
+    }
+
+    /// Begins the text with the severity.
+    pub(super) fn begin_message(&mut self, severity: Severity, size: usize) {
+        self.text.reserve(size + 16);
         self.text.extend_from_slice(severity.as_str().as_bytes());
         self.text.extend_from_slice(b":  ");
         self.parts.begin(Part::Message, self.text.len());
-        text
     }
 
     /// Remembers a head line that can be read in several ways, once its text has been added.
@@ -199,6 +209,7 @@ impl Open {
         record.bytes = self.bytes;
         record.time = self.time;
         record.severity = self.severity;
+        record.format = self.format;
         record.sqlstate = self.sqlstate;
         record.left_out = self.left_out;
         record.fields = self.fields;

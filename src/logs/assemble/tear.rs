@@ -39,15 +39,19 @@ impl Assembler {
         let Some(line) = self.peek(number).map(|open| open.last_line().to_vec()) else {
             return false;
         };
+        if self.tears >= super::TEARS {
+            return false;
+        }
         let Some(offset) = self.tear(number, &line) else { return false };
         let Some(open) = self.get(number) else { return false };
         // The newline stands behind the text.
         let end = open.bytes.end;
-        let middle = end - (line.len() - offset) as u64 - 1;
+        let middle = end.saturating_sub((line.len() - offset) as u64 + 1).max(open.bytes.start + 1);
         open.take_back(line.len() - offset);
         open.bytes.end = middle;
         self.weight -= line.len() - offset;
         self.counts.torn += 1;
+        self.tears += 1;
         self.torn = Some(number);
         let text_end = std::mem::replace(&mut self.text_end, end - 1);
         self.dispatch(&line[offset..], middle..end, now);

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::LogFormat;
 use crate::logs::assemble::Break;
 use crate::logs::format::Reading;
 use crate::logs::source::{Head, Tail};
@@ -91,11 +92,20 @@ pub(in crate::logs) struct ReadingText {
     pub(in crate::logs) line_prefix: Option<String>,
     pub(in crate::logs) time_zone: Option<String>,
     pub(in crate::logs) verbosity: Option<String>,
+    /// The configuration's word for the only format; none: each line tells its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(in crate::logs) format: Option<String>,
 }
 
 impl From<&ReadingText> for Reading {
     fn from(text: &ReadingText) -> Self {
-        Self::new(text.line_prefix.as_deref(), text.time_zone.as_deref(), text.verbosity.as_deref())
+        let format = LogFormat::WORDS
+            .into_iter()
+            .find(|(word, _)| Some(*word) == text.format.as_deref())
+            .map_or(LogFormat::Auto, |(_, format)| format);
+        let [prefix, zone, verbosity] =
+            [&text.line_prefix, &text.time_zone, &text.verbosity].map(|text| text.as_deref());
+        Self::new(prefix, zone, verbosity).of(format)
     }
 }
 

@@ -2,7 +2,7 @@
 
 mod wording;
 
-use super::{Record, Severity, SqlState};
+use super::{Format, Record, Severity, SqlState};
 use wording::BEGINNINGS;
 
 /// The closed list of kinds: values of the metadata `event` and of metric labels.
@@ -76,7 +76,8 @@ pub struct Event {
 /// The kind, by SQLSTATE where it tells (no language does), else by the message's beginning; and the
 /// duration that the message holds.
 pub fn classify(record: &Record) -> Event {
-    let Some(severity) = record.severity else { return Event::default() };
+    let known = record.severity.filter(|_| record.format != Format::Pgbouncer);
+    let Some(severity) = known else { return Event::default() };
     let message = record.message();
     let kind = record
         .sqlstate

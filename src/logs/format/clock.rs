@@ -142,6 +142,30 @@ impl Clock {
         nanoseconds(seconds, number(text.get(dot + 1..dot + 4)?)?)
     }
 
+    /// `2026-03-04T09:15:01.207551342Z`, with up to nine digits of a fraction, and any offset.
+    pub(in crate::logs) fn rfc3339(text: &[u8]) -> Option<i64> {
+        if text.get(10) != Some(&b'T') {
+            return None;
+        }
+        let mut word = text.get(19..)?;
+        let mut nanos = 0;
+        if let Some(rest) = word.strip_prefix(b".") {
+            let digits = rest.iter().take_while(|b| b.is_ascii_digit()).count();
+            let (fraction, behind) = rest.split_at(digits);
+            if digits == 0 || digits > 9 {
+                return None;
+            }
+            nanos = number(fraction)? * 10_i32.pow(9 - u32::try_from(digits).ok()?);
+            word = behind;
+        }
+        let offset = match word {
+            [sign, h1, h2, b':', m1, m2] => numeric(&[*sign, *h1, *h2, *m1, *m2])?,
+            _ => numeric(word)?,
+        };
+        let second = offset.to_timestamp(local(&text[..19])?).ok()?.as_second();
+        second.checked_mul(1_000_000_000)?.checked_add(i64::from(nanos))
+    }
+
     /// Another zone may give the remembered second another meaning.
     pub(in crate::logs) fn forget(&mut self) {
         self.seen.clear();
@@ -211,5 +235,15 @@ mod tests {
         let c = clock.civil(b"2026-03-04 12:00:00.003 +01", &zone).unwrap();
         assert_eq!((b - a, b - c), (1_000_000, 3_599_999_000_000));
         assert_eq!(Clock::epoch(b"1795168821.633"), Some(1_795_168_821_633_000_000));
+        for (text, time) in [
+            ("2026-03-04T12:00:00.207551342Z", Some(1_772_625_600_207_551_342)),
+            ("2026-03-04T13:00:00.2+01:00", Some(1_772_625_600_200_000_000)),
+            ("2026-03-04T12:00:00Z", Some(1_772_625_600_000_000_000)),
+            ("2026-03-04T12:00:00", None),
+            ("2026-03-04T12:00:00.Z", None),
+            ("2026-03-04 12:00:00Z", None),
+        ] {
+            assert_eq!(Clock::rfc3339(text.as_bytes()), time, "{text}");
+        }
     }
 }

@@ -1,6 +1,8 @@
 //! The prefix of a file that nobody told us about.
 
-use super::{Keyword, Prefix};
+use std::borrow::Cow;
+
+use super::{Keyword, Object, Prefix, envelope, object};
 
 /// Well-known prefixes, as found in distributions, operators and manuals; the richer before the poorer
 /// where both could read a line.
@@ -43,11 +45,12 @@ impl Prefix {
     /// The well-known prefix that reads the most lines of the sample; the first of equals. A function
     /// of the bytes alone. None where no line fits any.
     pub fn guess(sample: &[u8]) -> Option<Self> {
+        let lines: Vec<Cow<'_, [u8]>> = sample.split(|b| *b == b'\n').map(opened).collect();
         let mut best: Option<(usize, Self)> = None;
         for text in KNOWN {
             let prefix = Self::compile(text);
-            let count = sample
-                .split(|b| *b == b'\n')
+            let count = lines
+                .iter()
                 .filter(|line| line.first() != Some(&b'\t'))
                 .filter_map(|line| prefix.matches(line))
                 .filter(|found| matches!(found.keyword, Keyword::Head(_)))
@@ -58,6 +61,20 @@ impl Prefix {
         }
         best.map(|(_, prefix)| prefix)
     }
+}
+
+/// A line out of its envelopes.
+fn opened(line: &[u8]) -> Cow<'_, [u8]> {
+    if line.starts_with(b"{\"log\":")
+        && let Some(Object::Docker { log, .. }) = object(line)
+    {
+        return Cow::Owned(log.trim_end_matches('\n').as_bytes().to_vec());
+    }
+    let mut text = line;
+    while let Some(found) = envelope(text) {
+        text = &text[found.from..];
+    }
+    Cow::Borrowed(text)
 }
 
 /// The well-known prefixes, compiled.

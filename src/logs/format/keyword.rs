@@ -73,6 +73,14 @@ fn translated(bytes: &[u8]) -> Option<(Keyword, usize)> {
     None
 }
 
+/// A severity by itself, in any language: csvlog's column.
+pub(in crate::logs) fn severity(word: &[u8]) -> Option<Severity> {
+    let english = Severity::ALL.into_iter().find(|severity| severity.as_str().as_bytes() == word);
+    english.or_else(|| {
+        SEVERITIES.iter().find(|(own, _)| own.as_bytes() == word).map(|(_, severity)| *severity)
+    })
+}
+
 /// What stands for a name that is not known yet.
 pub(in crate::logs) fn is_unknown(value: &[u8]) -> bool {
     value.first() == Some(&b'[') && UNKNOWN.iter().any(|word| word.as_bytes() == value)

@@ -1,6 +1,7 @@
 //! What must be known to read a server's text log.
 
 use super::{Prefix, Zone};
+use crate::config::LogFormat;
 use crate::logs::record::SqlState;
 use crate::postgres::LogSettings;
 
@@ -22,6 +23,8 @@ pub struct Reading {
     pub zone: Zone,
     /// None: seen from the lines.
     pub verbosity: Option<Verbosity>,
+    /// Which formats there may be; what is written otherwise is plain.
+    pub format: LogFormat,
 }
 
 impl Reading {
@@ -39,7 +42,14 @@ impl Reading {
                 Some("verbose") => Some(Verbosity::Verbose),
                 _ => None,
             },
+            format: LogFormat::Auto,
         }
+    }
+
+    /// The same for one format alone.
+    #[must_use]
+    pub fn of(self, format: LogFormat) -> Self {
+        Self { format, ..self }
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
+use crate::config::LogFormat;
 use crate::logs::Prefix;
 use crate::logs::checkpoint::ReadingText;
 use crate::postgres::LogSettings;
@@ -30,10 +31,19 @@ impl Readings {
     ) -> Self {
         Self {
             session,
-            configured: ReadingText { line_prefix, time_zone, verbosity: None },
+            configured: ReadingText { line_prefix, time_zone, ..ReadingText::default() },
             patience_until: Instant::now() + PATIENCE,
             guessed: None,
         }
+    }
+
+    /// For logs of one format alone.
+    pub(in crate::logs) fn of(mut self, format: LogFormat) -> Self {
+        self.configured.format = LogFormat::WORDS
+            .into_iter()
+            .find(|(_, own)| *own == format && format != LogFormat::Auto)
+            .map(|(word, _)| word.to_owned());
+        self
     }
 
     /// What the session says, once it has said it.
@@ -45,6 +55,7 @@ impl Readings {
             line_prefix: Some(settings.line_prefix.clone()),
             time_zone: some(&settings.time_zone),
             verbosity: some(&settings.verbosity),
+            format: self.configured.format.clone(),
         })
     }
 

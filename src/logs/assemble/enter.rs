@@ -1,0 +1,461 @@
+//! Where lines come in: envelopes are opened, parts of a line joined, and each line goes to what its
+//! format wants. What is begun and not whole keeps its place among the records, so that they leave in
+//! the order of their first lines all the same.
+
+use std::ops::Range;
+use std::time::Instant;
+
+use super::Assembler;
+use super::open::Open;
+use crate::config::LogFormat;
+use crate::logs::format::{
+    Clock, Column, Columns, Fed, Head, Kind, Object, Pgbouncer, Scanner, Wrapped, envelope, head,
+    mended, object, pgbouncer, pooler_severity, resync,
+};
+use crate::logs::record::Format;
+
+/// As much of a line in parts as is kept: what `source` keeps of a line.
+const LINE_BYTES: usize = 256 * 1024;
+
+/// As much of one csvlog record as is kept, quotes included.
+const CSV_BYTES: usize = 512 * 1024;
+
+/// What one stream of a container has begun.
+#[derive(Debug, Default)]
+pub(super) struct Side {
+    parts: Option<Parts>,
+    csv: Option<Csv>,
+}
+
+/// A line whose end is missing.
+#[derive(Debug)]
+struct Parts {
+    /// Its place among the records.
+    number: u64,
+    text: Vec<u8>,
+    /// Bytes that are not kept.
+    beyond: u64,
+    /// The first part's.
+    time: Option<i64>,
+}
+
+/// A csvlog record that goes on in the next line.
+#[derive(Debug)]
+struct Csv {
+    number: u64,
+    text: Vec<u8>,
+    scanner: Scanner,
+    beyond: u64,
+    time: Option<i64>,
+    /// Some of it is not here, so only the next head ends it.
+    lost: bool,
+}
+
+impl Assembler {
+    /// A line as the file has it; `beyond`: bytes at its end that are not here.
+    pub(super) fn enter(&mut self, bytes: &[u8], at: Range<u64>, beyond: u64, now: Instant) {
+        self.tears = 0;
+        self.outer = None;
+        self.floor = at.start;
+        self.text_end = at.start + bytes.len() as u64;
+        if let Some(found) = envelope(bytes) {
+            self.outer = Some(found.time);
+            if found.kind == Kind::Cri {
+                self.turn(found.stderr);
+                return self.part(&bytes[found.from..], found.partial, at, beyond, now);
+            }
+            return self.opened(bytes, at, beyond, now);
+        }
+        if bytes.starts_with(b"{\"log\":")
+            && let Some(Object::Docker { log, stderr, time }) = object(bytes)
+        {
+            self.outer = Clock::rfc3339(time.as_bytes());
+            self.turn(stderr);
+            let whole = log.strip_suffix('\n');
+            let text = whole.unwrap_or(&log).as_bytes();
+            return self.part(text, whole.is_none(), at, beyond, now);
+        }
+        self.inner(bytes, at, beyond, now);
+    }
+
+    /// Standard output and standard error of a container are two files in one.
+    fn turn(&mut self, stderr: bool) {
+        if self.stderr != stderr {
+            self.stderr = stderr;
+            std::mem::swap(&mut self.side, &mut self.other.0);
+            std::mem::swap(&mut self.last, &mut self.other.1);
+            std::mem::swap(&mut self.torn, &mut self.other.2);
+        }
+    }
+
+    /// A line in an envelope, or a part of one.
+    fn part(&mut self, text: &[u8], partial: bool, at: Range<u64>, beyond: u64, now: Instant) {
+        let mut parts = match self.side.parts.take() {
+            None if !partial => return self.opened(text, at, beyond, now),
+            None => {
+                let time = self.outer;
+                Parts { number: self.hold(at.clone(), now), text: Vec::new(), beyond: 0, time }
+            }
+            Some(parts) => parts,
+        };
+        let room = LINE_BYTES - parts.text.len();
+        let kept = &text[..text.len().min(room)];
+        parts.text.extend_from_slice(kept);
+        parts.beyond += beyond + (text.len() - kept.len()) as u64;
+        self.extend(parts.number, at.end, now);
+        if partial {
+            self.side.parts = Some(parts);
+        } else {
+            self.join(parts, at.start, now);
+        }
+    }
+
+    /// Reads a line whose parts are all there.
+    fn join(&mut self, parts: Parts, floor: u64, now: Instant) {
+        let Some(at) = self.peek(parts.number).map(|open| open.bytes.clone()) else { return };
+        self.outer = parts.time;
+        self.floor = floor;
+        self.text_end = at.end.saturating_sub(1);
+        self.slot = Some(parts.number);
+        self.opened(&parts.text, at, parts.beyond, now);
+        if let Some(number) = self.slot.take() {
+            // It went to a record that had begun before.
+            self.give_up(number);
+        }
+    }
+
+    /// Keeps a place among the records for what begins here.
+    fn hold(&mut self, at: Range<u64>, now: Instant) -> u64 {
+        if let Some(number) = self.slot.take() {
+            return number;
+        }
+        let last = self.last;
+        let mut open = Open::plain(at, now);
+        open.hollow = true;
+        let number = self.push(open);
+        self.live.retain(|(_, live)| *live != number);
+        self.last = last;
+        number
+    }
+
+    /// What keeps a place has grown.
+    fn extend(&mut self, number: u64, end: u64, now: Instant) {
+        if let Some(open) = self.get(number) {
+            open.bytes.end = end;
+            open.touched = now;
+        }
+    }
+
+    fn give_up(&mut self, number: u64) {
+        if let Some(open) = self.get(number) {
+            open.whole = true;
+        }
+    }
+
+    /// Where in the file the last `length` bytes of the present line stand: exact, unless parts or
+    /// escapes lie between.
+    pub(super) fn place(&self, length: usize) -> u64 {
+        self.text_end.saturating_sub(length as u64).max(self.floor + 1)
+    }
+
+    /// A line out of its runtime's envelope; a supervisor's may be around it still.
+    fn opened(&mut self, mut text: &[u8], at: Range<u64>, beyond: u64, now: Instant) {
+        match envelope(text) {
+            Some(found) if found.kind == Kind::Pebble => {
+                self.outer = Some(found.time);
+                text = &text[found.from..];
+            }
+            Some(found) if found.kind == Kind::Own => {
+                self.outer = Some(found.time);
+                return self.unknown(text, at, beyond, now);
+            }
+            _ => {}
+        }
+        self.inner(text, at, beyond, now);
+    }
+
+    /// A line as the server, or whoever, wrote it.
+    fn inner(&mut self, bytes: &[u8], at: Range<u64>, beyond: u64, now: Instant) {
+        let format = self.reading.format;
+        if format == LogFormat::Plain {
+            return self.unknown(bytes, at, beyond, now);
+        }
+        if let Some(csv) = self.side.csv.take() {
+            return self.csv_on(csv, bytes, &at, beyond, now);
+        }
+        match bytes.first() {
+            Some(b'{')
+                if bytes.get(1) == Some(&b'"')
+                    && !matches!(format, LogFormat::Stderr | LogFormat::Csv)
+                    && self.object(bytes, &at, beyond, now) =>
+            {
+                return;
+            }
+            Some(b'0'..=b'9')
+                if matches!(format, LogFormat::Auto | LogFormat::Csv)
+                    && head(bytes) != Head::No =>
+            {
+                return self.csv_head(bytes, &at, beyond, now);
+            }
+            _ => {}
+        }
+        if !matches!(format, LogFormat::Auto | LogFormat::Stderr) {
+            return self.unknown(bytes, at, beyond, now);
+        }
+        self.dispatch(bytes, at, now);
+        self.left_out(beyond);
+    }
+
+    /// A line that is kept as it stands.
+    fn unknown(&mut self, bytes: &[u8], at: Range<u64>, beyond: u64, now: Instant) {
+        self.plain(bytes, at, now);
+        self.left_out(beyond);
+    }
+
+    fn left_out(&mut self, beyond: u64) {
+        if let Some(open) = self.last.and_then(|last| self.get(last)).filter(|_| beyond > 0) {
+            open.left_out += beyond;
+        }
+    }
+
+    /// A record that is whole by itself.
+    fn put(&mut self, open: Open) {
+        self.finish_plain();
+        let number = self.push(open);
+        self.finish_record(number);
+        self.last = None;
+    }
+
+    /// A line that is a JSON object; false where it is none.
+    fn object(&mut self, bytes: &[u8], at: &Range<u64>, beyond: u64, now: Instant) -> bool {
+        let text;
+        let mut found = object(bytes);
+        if found.is_none() && (beyond > 0 || std::str::from_utf8(bytes).is_err()) {
+            text = mended(bytes, beyond > 0);
+            found = object(text.as_bytes());
+        }
+        let format = self.reading.format;
+        match found {
+            Some(Object::Record(columns, Wrapped::No)) if format != LogFormat::Cnpg => {
+                self.record(&columns, Format::Json, at, beyond, now);
+            }
+            Some(Object::Record(columns, Wrapped::Cnpg)) if format != LogFormat::Json => {
+                self.record(&columns, Format::Cnpg, at, beyond, now);
+            }
+            Some(Object::Pooler(pooler)) if format != LogFormat::Json => {
+                match pooler_severity(pooler.level.as_bytes()) {
+                    Some(severity) => {
+                        let found = Pgbouncer {
+                            time: pooler.time.as_bytes(),
+                            pid: pooler.pid.as_bytes(),
+                            severity,
+                            message: pooler.message.as_bytes(),
+                        };
+                        self.pooler(&found, at, now);
+                    }
+                    None => self.unknown(bytes, at.clone(), beyond, now),
+                }
+            }
+            Some(Object::Other(time)) => {
+                let told = time.and_then(|time| Clock::rfc3339(time.as_bytes()));
+                self.outer = told.or(self.outer);
+                self.unknown(bytes, at.clone(), beyond, now);
+            }
+            Some(_) => self.unknown(bytes, at.clone(), beyond, now),
+            None => {
+                let Some(offset) = resync(bytes).filter(|_| self.tears < super::TEARS) else {
+                    return false;
+                };
+                self.tears += 1;
+                self.counts.torn += 1;
+                let middle = self.place(bytes.len() - offset);
+                self.plain(&bytes[..offset], at.start..middle, now);
+                self.inner(&bytes[offset..], middle..at.end, beyond, now);
+            }
+        }
+        true
+    }
+
+    /// A record by its columns.
+    fn record(
+        &mut self,
+        columns: &Columns<'_>,
+        format: Format,
+        at: &Range<u64>,
+        beyond: u64,
+        now: Instant,
+    ) {
+        let mut open = Open::of(columns, format, at.clone(), now);
+        open.time = self.column_time(columns).or(self.outer);
+        open.left_out += beyond;
+        self.put(open);
+    }
+
+    /// A line of PgBouncer's own log; false where it is none.
+    pub(super) fn pgbouncer(&mut self, bytes: &[u8], at: &Range<u64>, now: Instant) -> bool {
+        let found = pgbouncer(bytes);
+        if let Some(found) = &found {
+            self.pooler(found, at, now);
+        }
+        found.is_some()
+    }
+
+    fn pooler(&mut self, found: &Pgbouncer<'_>, at: &Range<u64>, now: Instant) {
+        let mut open = Open::of_pgbouncer(found, at.clone(), now);
+        open.time = self.clock.civil(found.time, &self.reading.zone).or(self.outer);
+        self.put(open);
+    }
+
+    fn csv_head(&mut self, bytes: &[u8], at: &Range<u64>, beyond: u64, now: Instant) {
+        let mut scanner = Scanner::default();
+        if beyond == 0 && scanner.feed(bytes) == Fed::Whole {
+            return self.record(&scanner.columns(bytes, false), Format::Csv, at, 0, now);
+        }
+        let number = self.hold(at.clone(), now);
+        let time = self.outer;
+        let csv = Csv {
+            number,
+            text: Vec::new(),
+            scanner: Scanner::default(),
+            beyond: 0,
+            time,
+            lost: false,
+        };
+        self.csv_more(csv, bytes, at, beyond, now);
+    }
+
+    /// A line behind one that ended within quotes.
+    fn csv_on(&mut self, mut csv: Csv, bytes: &[u8], at: &Range<u64>, beyond: u64, now: Instant) {
+        if csv.lost && head(bytes) == Head::Yes {
+            self.csv_cut(&csv);
+            return self.inner(bytes, at.clone(), beyond, now);
+        }
+        if csv.lost {
+            csv.beyond += at.end - at.start;
+            self.extend(csv.number, at.end, now);
+            self.side.csv = Some(csv);
+            return;
+        }
+        csv.text.push(b'\n');
+        self.csv_more(csv, bytes, at, beyond, now);
+    }
+
+    /// Adds a line to a record.
+    fn csv_more(&mut self, mut csv: Csv, bytes: &[u8], at: &Range<u64>, beyond: u64, now: Instant) {
+        csv.text.extend_from_slice(bytes);
+        csv.beyond += beyond;
+        self.extend(csv.number, at.end, now);
+        let fed = csv.scanner.feed(&csv.text);
+        // Where bytes are missing, so may be quotes.
+        csv.lost = beyond > 0 || csv.text.len() > CSV_BYTES;
+        match fed {
+            Fed::Whole if !csv.lost => {
+                let columns = csv.scanner.columns(&csv.text, false);
+                self.csv_put(&csv, csv.number, &csv.text, &columns);
+            }
+            Fed::Damaged => self.csv_damaged(csv, at.end, now),
+            Fed::Whole | Fed::More => self.side.csv = Some(csv),
+        }
+    }
+
+    /// Puts a record in the place that was kept for it; text that came to no message stays as it is.
+    fn csv_put(&mut self, csv: &Csv, number: u64, text: &[u8], columns: &Columns<'_>) {
+        let Some((at, now)) = self.peek(number).map(|open| (open.bytes.clone(), open.touched))
+        else {
+            return;
+        };
+        let slot = self.slot.replace(number);
+        let outer = std::mem::replace(&mut self.outer, csv.time);
+        if columns.get(Column::Message).is_some() {
+            self.record(columns, Format::Csv, &at, csv.beyond, now);
+        } else {
+            self.unknown(text, at, csv.beyond, now);
+            self.finish_plain();
+        }
+        self.slot = slot;
+        self.outer = outer;
+    }
+
+    /// Takes what there is of a record for the whole.
+    fn csv_cut(&mut self, csv: &Csv) {
+        let columns = csv.scanner.columns(&csv.text, true);
+        self.csv_put(csv, csv.number, &csv.text, &columns);
+    }
+
+    /// Text in which a record breaks off and, somewhere, another begins.
+    fn csv_damaged(&mut self, csv: Csv, end: u64, now: Instant) {
+        let text = &csv.text[..];
+        let mut number = csv.number;
+        let mut from = 0;
+        loop {
+            let rest = &text[from..];
+            let mut scanner = Scanner::default();
+            let mut length = 0;
+            let fed = loop {
+                length += memchr::memchr(b'\n', &rest[length..]).unwrap_or(rest.len() - length);
+                match scanner.feed(&rest[..length]) {
+                    Fed::More if length < rest.len() => length += 1,
+                    fed => break fed,
+                }
+            };
+            if fed == Fed::More {
+                let text = rest.to_vec();
+                let Csv { beyond, time, lost, .. } = csv;
+                self.side.csv = Some(Csv { number, text, scanner, beyond, time, lost });
+                return;
+            }
+            let mut next = length + 1;
+            if fed == Fed::Damaged {
+                self.counts.torn += 1;
+                if let Some(offset) = Scanner::resync(rest) {
+                    (length, next) = (offset, offset);
+                }
+            }
+            let last = from + next >= text.len();
+            let stop =
+                if last { end } else { end.saturating_sub((text.len() - from - next) as u64 + 1) };
+            let start = self.peek(number).map_or(stop, |open| open.bytes.start);
+            let stop = stop.max(start + 1);
+            if let Some(open) = self.get(number) {
+                open.bytes.end = stop;
+            }
+            if fed == Fed::Damaged {
+                scanner = Scanner::default();
+                scanner.feed(&rest[..length]);
+            }
+            let columns = scanner.columns(&rest[..length], fed == Fed::Damaged);
+            self.csv_put(&csv, number, &rest[..length], &columns);
+            if last {
+                return;
+            }
+            from += next;
+            number = self.hold(stop..end.max(stop + 1), now);
+        }
+    }
+
+    /// What has no end yet, and ended so far at or before `before`, ends there.
+    pub(super) fn flush(&mut self, before: u64, now: Instant) {
+        if self.records.iter().all(|open| !open.hollow || open.whole) {
+            return;
+        }
+        for _ in 0..2 {
+            self.turn(!self.stderr);
+            let ended = |number: u64| {
+                let at = usize::try_from(number.saturating_sub(self.front)).unwrap_or(usize::MAX);
+                self.records.get(at).is_none_or(|open| open.bytes.end <= before)
+            };
+            let csv_ended = self.side.csv.as_ref().is_some_and(|csv| ended(csv.number));
+            if let Some(parts) = self.side.parts.take_if(|parts| ended(parts.number)) {
+                let floor = self.peek(parts.number).map_or(0, |open| open.bytes.start);
+                self.join(parts, floor, now);
+            }
+            // A record whose next line has begun is waited for.
+            if csv_ended
+                && self.side.parts.is_none()
+                && let Some(csv) = self.side.csv.take()
+            {
+                self.csv_cut(&csv);
+            }
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! csvlog: columns in quotes, in which quotes are doubled and line breaks stand as they are. The server
+//! quotes every text that is there, so quoting tells at once where a record is damaged: behind a
+//! closing quote stands a comma or the end of a line, never anything else.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use super::columns::{CSV, Columns};
+
+/// The columns that every server since 9.0 writes.
+const LEAST: usize = 23;
+
+/// Whether a line begins a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::logs) enum Head {
+    No,
+    /// As far as the line goes, which ends within a quoted name.
+    Maybe,
+    Yes,
+}
+
+/// Looks at the start of a line for `time,user,database,pid,from,session,line,`.
+pub(in crate::logs) fn head(line: &[u8]) -> Head {
+    let Some(at) = time(line) else { return Head::No };
+    let mut at = at;
+    for column in 1..7 {
+        let rest = &line[at..];
+        let end = match (column, rest.first()) {
+            (1 | 2 | 4, Some(b'"')) => match closing(rest) {
+                Some(end) => end,
+                None => return Head::Maybe,
+            },
+            (1 | 2 | 4, _) => 0,
+            (3 | 6, _) => rest.iter().take_while(|b| b.is_ascii_digit()).count(),
+            _ => rest.iter().take_while(|b| b.is_ascii_hexdigit() || **b == b'.').count(),
+        };
+        let named = matches!(column, 1 | 2 | 4);
+        if (end == 0 && !named) || rest.get(end) != Some(&b',') {
+            return Head::No;
+        }
+        at += end + 1;
+    }
+    Head::Yes
+}
+
+/// `2026-03-04 09:15:01.207 UTC,`: where the next column begins. Rules the text log out after 27 bytes.
+fn time(line: &[u8]) -> Option<usize> {
+    let digit = |at: usize| line.get(at).is_some_and(u8::is_ascii_digit);
+    let is = |at: usize, byte: u8| line.get(at) == Some(&byte);
+    let shape = is(4, b'-') && is(10, b' ') && is(13, b':') && is(16, b':') && is(19, b'.');
+    if !shape || !is(23, b' ') || !digit(0) || !digit(18) || !digit(22) {
+        return None;
+    }
+    let word = line[24..].iter().take(8).position(|b| matches!(b, b',' | b' ' | b'"'))?;
+    (word > 0 && line[24 + word] == b',').then_some(25 + word)
+}
+
+/// Where a quoted value ends, behind its last quote; `text` begins with the first.
+fn closing(text: &[u8]) -> Option<usize> {
+    let mut at = 1;
+    loop {
+        at += memchr::memchr(b'"', &text[at..])? + 1;
+        if text.get(at) != Some(&b'"') {
+            return Some(at);
+        }
+        at += 1;
+    }
+}
+
+/// How far a record has come with a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::logs) enum Fed {
+    Whole,
+    /// The line ended within quotes.
+    More,
+    /// This is no record, or one that was cut.
+    Damaged,
+}
+
+/// Finds the columns of one record, line by line.
+#[derive(Debug, Default)]
+pub(in crate::logs) struct Scanner {
+    /// Columns that are complete, quotes included.
+    columns: Vec<Range<usize>>,
+    /// Where the present column begins.
+    start: usize,
+    /// Where the search goes on.
+    at: usize,
+    quoted: bool,
+}
+
+impl Scanner {
+    /// Goes on in a record's text, to which a line without its newline has been added.
+    pub(in crate::logs) fn feed(&mut self, text: &[u8]) -> Fed {
+        loop {
+            if self.quoted {
+                let Some(quote) = text.get(self.at..).and_then(|rest| memchr::memchr(b'"', rest))
+                else {
+                    self.at = text.len();
+                    return Fed::More;
+                };
+                self.at += quote + 1;
+                if text.get(self.at) == Some(&b'"') {
+                    self.at += 1;
+                    continue;
+                }
+                self.quoted = false;
+            } else if self.at == self.start && text.get(self.at) == Some(&b'"') {
+                self.quoted = true;
+                self.at += 1;
+                continue;
+            } else {
+                let rest = &text[self.at..];
+                let comma = memchr::memchr(b',', rest).unwrap_or(rest.len());
+                if memchr::memchr(b'"', &rest[..comma]).is_some() {
+                    return Fed::Damaged;
+                }
+                self.at += comma;
+            }
+            // A column ends here.
+            match text.get(self.at) {
+                Some(b',') => {
+                    self.end_column();
+                    self.at += 1;
+                    self.start = self.at;
+                }
+                None => {
+                    self.end_column();
+                    self.start = self.at;
+                    let enough = self.columns.len() >= LEAST;
+                    return if enough { Fed::Whole } else { Fed::Damaged };
+                }
+                Some(_) => return Fed::Damaged,
+            }
+        }
+    }
+
+    fn end_column(&mut self) {
+        if self.columns.len() < CSV.len() {
+            self.columns.push(self.start..self.at);
+        }
+    }
+
+    /// The columns that were found; of a record that was cut, the present one as far as it goes.
+    pub(in crate::logs) fn columns<'l>(&self, text: &'l [u8], cut: bool) -> Columns<'l> {
+        let rest = cut.then(|| self.start..text.len());
+        let mut columns = Columns::default();
+        for (column, range) in CSV.into_iter().zip(self.columns.iter().cloned().chain(rest)) {
+            // NULL is nothing at all, an empty text is two quotes.
+            let Some(raw) = text.get(range).filter(|raw| !raw.is_empty()) else { continue };
+            columns.set(column, unquoted(raw));
+        }
+        columns
+    }
+
+    /// Where in damaged text the next record begins.
+    pub(in crate::logs) fn resync(text: &[u8]) -> Option<usize> {
+        memchr::memchr_iter(b':', text)
+            .filter_map(|colon| colon.checked_sub("2026-03-04 09".len()))
+            .find(|at| *at > 0 && head(&text[*at..]) == Head::Yes)
+    }
+}
+
+fn unquoted(raw: &[u8]) -> Cow<'_, [u8]> {
+    let Some(inner) = raw.strip_prefix(b"\"") else { return Cow::Borrowed(raw) };
+    let inner = inner.strip_suffix(b"\"").unwrap_or(inner);
+    if memchr::memchr(b'"', inner).is_none() {
+        return Cow::Borrowed(inner);
+    }
+    let mut text = Vec::with_capacity(inner.len());
+    let mut rest = inner;
+    while let Some(quote) = memchr::memchr(b'"', rest) {
+        text.extend_from_slice(&rest[..=quote]);
+        rest = &rest[quote + 1..];
+        rest = rest.strip_prefix(b"\"").unwrap_or(rest);
+    }
+    text.extend_from_slice(rest);
+    Cow::Owned(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::logs::format::columns::Column;
+
+    const LINE: &str = r#"2026-03-04 09:15:01.207 UTC,"app","shop",4411,"10.1.2.3:50122",69a7f9b1.113b,9,"INSERT",2026-03-04 09:10:25 UTC,5/881,70213,ERROR,23505,"duplicate key ""orders_pkey""","Key (id)=(90210) already exists.",,,,,"INSERT INTO orders",,,"web-7","client backend",,-7525930216565746870"#;
+
+    #[test]
+    fn columns_are_found_and_unquoted() {
+        assert_eq!(head(LINE.as_bytes()), Head::Yes);
+        let mut scanner = Scanner::default();
+        assert_eq!(scanner.feed(LINE.as_bytes()), Fed::Whole);
+        let columns = scanner.columns(LINE.as_bytes(), false);
+        let text = |column| columns.get(column).map(String::from_utf8_lossy);
+        assert_eq!(text(Column::Message).unwrap(), "duplicate key \"orders_pkey\"");
+        assert_eq!(text(Column::QueryId).unwrap(), "-7525930216565746870");
+        assert_eq!(text(Column::LeaderPid), None);
+        assert_eq!(columns.remote(), (Some(&b"10.1.2.3"[..]), Some(&b"50122"[..])));
+    }
+
+    #[test]
+    fn a_record_may_have_more_or_fewer_columns() {
+        let fewer = LINE.trim_end_matches(",\"client backend\",,-7525930216565746870");
+        for line in [fewer.to_owned(), format!("{LINE},\"later\",7")] {
+            assert_eq!(Scanner::default().feed(line.as_bytes()), Fed::Whole, "{line}");
+        }
+        let cut = LINE.split_at(LINE.find(",,,,,").unwrap()).0;
+        assert_eq!(Scanner::default().feed(cut.as_bytes()), Fed::Damaged);
+    }
+
+    #[test]
+    fn the_text_log_is_told_apart() {
+        for line in [
+            "2026-03-04 09:15:01.207 UTC [4411] LOG:  hello, world",
+            "2026-03-04 09:15:01.207 UTC,app,shop,4411,x,LOG:  hello",
+            "2026-03-04 09:15:01.207 UTC,",
+            "2026-03-04",
+            "",
+        ] {
+            assert_eq!(head(line.as_bytes()), Head::No, "{line}");
+        }
+        assert_eq!(head(b"2026-03-04 09:15:01.207 UTC,\"a\"\"b"), Head::Maybe);
+        assert_eq!(head(b"2026-03-04 09:15:01.207 CET,,,77,,69a7f9b1.4d,1,,"), Head::Yes);
+    }
+
+    #[test]
+    fn damage_shows_at_the_next_quote() {
+        let half = &LINE[..LINE.find("INTO").unwrap()];
+        let text = format!("{half}{LINE}");
+        assert_eq!(Scanner::default().feed(text.as_bytes()), Fed::Damaged);
+        assert_eq!(Scanner::resync(text.as_bytes()), Some(half.len()));
+    }
+}
