@@ -9,6 +9,7 @@ use super::args::{Check, Format};
 use super::input;
 use crate::app::Failure;
 use crate::backups::{self, State};
+use crate::collect::probe_once;
 use crate::config::{self, Examined, Flags, Instance, LogInput, Logs, Place, Problem, Settings};
 use crate::instances::{Budgets, Connector};
 use crate::loki::Loki;
@@ -101,6 +102,21 @@ async fn ask(instance: &Instance, connector: &Connector, packs: &Packs, found: &
     }
     let facts = session.facts(deadline).await;
     session.close().await;
+    if let Some(wanted) = &instance.probe {
+        match probe_once(connector, wanted.timeout).await {
+            Ok(took) => found.notes.push(format!(
+                "{}: {} answers through it in {:.1} ms",
+                instance.name,
+                wanted.database,
+                took.answer.as_secs_f64() * 1000.0
+            )),
+            Err((_, message)) => {
+                let what = format!("{}: probe of {}: {message}", instance.name, wanted.database);
+                let (what, remedy) = what.rsplit_once("; ").unwrap_or((&what, "see its log"));
+                found.needs(&instance.place, what.to_owned(), remedy);
+            }
+        }
+    }
     match facts {
         Ok(facts) => judge(instance, &facts, packs, found),
         Err(error) => found.needs(

@@ -297,6 +297,11 @@ impl Board {
         }
     }
 
+    /// Time between two runs of what is fast, while nobody scrapes.
+    pub(crate) fn fast_interval(&self) -> Duration {
+        self.intervals.fast
+    }
+
     // ---- what scrapes ask ----
 
     /// A scrape begins: whatever is fast and older than [`MIN_AGE`] is to be renewed.

@@ -12,7 +12,7 @@ use crate::metric::Kind;
 use crate::packs::{Query, Usage};
 
 /// Names that the agent itself writes, or may write.
-const OWN_PREFIXES: [&str; 2] = ["pgvigil_", "pg_host_"];
+const OWN_PREFIXES: [&str; 3] = ["pgvigil_", "pg_host_", "pg_probe"];
 const OWN: &[&str] = &["pg_up", "pgbouncer_up", "pgbouncer_version_info"];
 /// Names of our prefixes that packs write.
 const LENT: &[&str] = &["pgvigil_instance_info"];

@@ -91,6 +91,9 @@ impl Collector {
                 let mut status =
                     InstanceStatus::of(&worker.board(), &worker.name, &worker.cluster, now);
                 status.notices.extend(worker.connector.notices());
+                if let Some(failure) = worker.probes().failure().filter(|_| worker.is_pooler()) {
+                    status.notices.push(format!("the last probe failed: {}", failure.message));
+                }
                 InstanceStatus {
                     certificates: worker
                         .connector
@@ -131,6 +134,7 @@ impl Collector {
 fn page(worker: &Worker, begin: Instant) -> Vec<Arc<Family>> {
     let certificates = worker.connector.certificates();
     let now = Instant::now();
+    let probed = worker.probes().families(&worker.base);
     let board = worker.board();
     let verdict = board.verdict(begin);
     let subject = Subject {
@@ -141,6 +145,7 @@ fn page(worker: &Worker, begin: Instant) -> Vec<Arc<Family>> {
         now,
     };
     let mut families = report::families(&board, &subject);
+    families.extend(probed);
     for entry in &board.entries {
         if let Some(shown) = board.present(entry, now) {
             families.extend(shown.families.iter().cloned());

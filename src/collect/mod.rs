@@ -8,7 +8,7 @@
 //! `rows` (rows to families), `claims` (who may write
 //! which name), `cadence` (when), `caps` (what is shown one by one), `standing` (how the instance
 //! stands), `board` (what is due, what is known), `databases` (the same, database by database),
-//! `report` and `status` (what is told of it). Input and output: `run`, `worker`, `visit`,
+//! `probe` (latency), `report` and `status` (what is told of it). Input and output: `run`, `worker`, `visit`, `prober`,
 //! `collector`, `once`.
 
 mod board;
@@ -19,6 +19,8 @@ mod collector;
 mod databases;
 mod decode;
 mod once;
+mod probe;
+mod prober;
 mod report;
 mod rows;
 mod run;
@@ -32,5 +34,6 @@ mod visit;
 mod worker;
 
 pub use collector::Collector;
-pub use once::{Once, OnceRun, run_once};
+pub use once::{Once, OnceRun, probe_once, run_once};
+pub use probe::Took;
 pub use status::{InstanceStatus, QueryStatus};

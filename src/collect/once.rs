@@ -8,6 +8,8 @@ use tokio::time::Instant;
 use super::board::Ending;
 use super::caps::{Caps, Members};
 use super::claims::Claims;
+use super::probe::Took;
+use super::prober::probe;
 use super::rows::Terms;
 use super::run::{Ran, run};
 use super::worker::{CONNECT, stand};
@@ -96,6 +98,17 @@ pub async fn run_once(
         session.close().await;
     }
     Ok(once)
+}
+
+/// Probes the way through the pooler of `connector` once.
+///
+/// # Errors
+/// Why there was no answer within `timeout`, and a sentence with the remedy.
+pub async fn probe_once(
+    connector: &Connector,
+    timeout: Duration,
+) -> Result<Took, (InstanceReason, String)> {
+    probe(connector, timeout).await.map_err(|failure| (failure.reason, failure.message))
 }
 
 impl Once {

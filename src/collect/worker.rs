@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use super::board::{Board, Ending, FAST_CAP, Job, Lane};
 use super::caps::{Caps, Members, Shown};
 use super::claims::Claims;
+use super::probe::{Probes, Took};
 use super::rows::Terms;
 use super::run::{Ran, run};
 use super::standing::Failure;
@@ -54,6 +55,9 @@ pub(crate) struct Worker {
     max_series: Option<usize>,
     pub(super) caps: Caps,
     board: Mutex<Board>,
+    probes: Mutex<Probes>,
+    /// How often and how patiently the way through the pooler is probed.
+    through: Option<(Duration, Duration)>,
     /// Something became due for that lane.
     fast: Notify,
     pub(super) rest: Notify,
@@ -80,6 +84,7 @@ impl Worker {
         max_series: Option<usize>,
         mut board: Board,
     ) -> Self {
+        let every = board.fast_interval();
         board.one_lane = instance.kind == InstanceKind::Pgbouncer;
         Self {
             kind: instance.kind,
@@ -91,6 +96,8 @@ impl Worker {
             max_series,
             caps: board.caps,
             board: Mutex::new(board),
+            probes: Mutex::new(Probes::new(instance.probe.as_ref().map(|p| p.database.as_str()))),
+            through: instance.probe.as_ref().map(|probe| (every, probe.timeout)),
             fast: Notify::new(),
             rest: Notify::new(),
             progress: watch::Sender::new(()),
@@ -99,11 +106,15 @@ impl Worker {
         }
     }
 
-    /// Starts the lanes: both, but for an instance that needs no second session.
+    /// Starts the lanes: both, but for an instance that needs no second session; and the probe.
     pub(crate) fn start(self: &Arc<Self>, group: &Group) {
         let (worker, stop) = (Arc::clone(self), group.signal());
         group.spawn("fast lane", async move { worker.fast_lane(&stop).await });
-        if self.kind == InstanceKind::Pgbouncer {
+        if let Some((every, timeout)) = self.through {
+            let (worker, stop) = (Arc::clone(self), group.signal());
+            group.spawn("probe", async move { worker.probe_lane(every, timeout, &stop).await });
+        }
+        if self.is_pooler() {
             return;
         }
         let (worker, stop) = (Arc::clone(self), group.signal());
@@ -113,6 +124,15 @@ impl Worker {
     /// The board; never held across a wait.
     pub(crate) fn board(&self) -> MutexGuard<'_, Board> {
         self.board.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the probes have measured.
+    pub(crate) fn probes(&self) -> MutexGuard<'_, Probes> {
+        self.probes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn is_pooler(&self) -> bool {
+        self.kind == InstanceKind::Pgbouncer
     }
 
     /// A scrape begins.
@@ -214,6 +234,9 @@ impl Worker {
                 },
             };
             parted = None;
+            if !self.is_pooler() {
+                self.probed(Err(failure.clone()));
+            }
             let now = Instant::now();
             let (again, verdict) = {
                 let mut board = self.board();
@@ -389,7 +412,12 @@ impl Worker {
             InstanceKind::Postgres => PING,
             InstanceKind::Pgbouncer => PING_CONSOLE,
         };
+        let asked = Instant::now();
         let result = session.run(ping, &trifle()).await;
+        if !self.is_pooler() {
+            let took = Took { login: None, answer: asked.elapsed() };
+            self.probed(result.as_ref().map(|_| took).map_err(of_query));
+        }
         let known = self.board().facts.as_ref().map(|facts| facts.role);
         let flipped = match &result {
             Ok(rows) => {
@@ -429,7 +457,7 @@ impl Worker {
         let (query, sql, members) = begun?;
         let (sql, shown) = self.caps.fill(&sql);
         let terms = self.terms(&query, None, shown, &members);
-        let capped = lane == Lane::Fast && self.kind == InstanceKind::Postgres;
+        let capped = lane == Lane::Fast && !self.is_pooler();
         let cap = capped.then_some(FAST_CAP);
         let Ran { ending, answered, lost } = run(session, &query, &sql, cap, &terms).await;
         let handed_over = matches!(ending, Ending::TooSlow);
@@ -491,7 +519,7 @@ impl Worker {
     }
 
     fn publish(&self, facts: &Facts) {
-        if self.kind == InstanceKind::Pgbouncer {
+        if self.is_pooler() {
             // Its log is none of PostgreSQL's.
             return;
         }
@@ -545,7 +573,7 @@ pub(super) async fn over(stop: &Stop) {
 }
 
 /// Waits until `until`; false when the stop begins before.
-async fn idle(until: Instant, stop: &Stop) -> bool {
+pub(super) async fn idle(until: Instant, stop: &Stop) -> bool {
     tokio::select! {
         biased;
         () = stop.draining() => false,

@@ -8,6 +8,7 @@
 //! | `dsn`, `dsn_file` | what libpq's variables say |
 //! | `password`, `password_file` | what the DSN, `PGPASSWORD` or the password file says |
 //! | `databases` | `include: ["*"]`, `exclude: []` |
+//! | `probe` | none; `timeout: 5s`, and the DSN's user and password |
 //! | `labels`, `packs.exclude`, `storage`, `backups` | none |
 
 use std::time::Duration;
@@ -16,7 +17,7 @@ use super::environment::{self, PgEnvironment};
 use super::labels::{self, Identity};
 use super::walk::{Block, Item, Walk, quoted};
 use super::{
-    DatabaseFilter, Instance, InstanceKind, Place, SecretSource, Storage, Volume, backups,
+    DatabaseFilter, Instance, InstanceKind, Place, Probe, SecretSource, Storage, Volume, backups,
 };
 use crate::postgres::{ConnInfo, HostSpec};
 use crate::secret::Secret;
@@ -30,12 +31,15 @@ pub(super) const KEYS: &[&str] = &[
     "password",
     "password_file",
     "databases",
+    "probe",
     "labels",
     "packs",
     "storage",
     "backups",
 ];
 pub(super) const DATABASE_KEYS: &[&str] = &["include", "exclude"];
+pub(super) const PROBE_KEYS: &[&str] =
+    &["database", "user", "password", "password_file", "timeout"];
 pub(super) const PACK_KEYS: &[&str] = &["exclude"];
 pub(super) const STORAGE_KEYS: &[&str] = &["data", "wal"];
 pub(super) const VOLUME_KEYS: &[&str] = &["path", "size"];
@@ -95,6 +99,7 @@ pub(super) fn alone(walk: &Walk<'_>, server: environment::Server, common: &Commo
         password: server.password,
         environment,
         databases: DatabaseFilter::default(),
+        probe: None,
         labels: Default::default(),
         exclude_packs: Vec::new(),
         storage: Storage::default(),
@@ -137,16 +142,18 @@ fn instance(walk: &Walk<'_>, block: &Block<'_>, common: &Common<'_>) -> (Instanc
     });
     let packs = block.get("packs").and_then(|item| item.block(PACK_KEYS));
     let exclude_packs = packs.and_then(|block| block.get("exclude")).map(|item| item.patterns());
+    let kind = kind.unwrap_or_else(|| kind_of(reach.as_ref()));
     let instance = Instance {
         cluster: cluster
             .or_else(|| common.cluster.map(str::to_owned))
             .unwrap_or_else(|| name.clone()),
         name,
-        kind: kind.unwrap_or_else(|| kind_of(reach.as_ref())),
+        kind,
         dsn,
         password,
         environment,
         databases: databases.unwrap_or_default(),
+        probe: probe(block.get("probe"), kind),
         labels: labels::read(block.get("labels"), common.identity),
         exclude_packs: exclude_packs.unwrap_or_default(),
         storage: storage(block.get("storage")),
@@ -206,6 +213,36 @@ fn default_name(reach: Option<&Reach>, common: &Common<'_>, path: &str) -> Strin
 fn split(walk: &Walk<'_>, place: &Place, sentence: &str) {
     let (what, remedy) = sentence.split_once("; ").unwrap_or((sentence, "mend it"));
     walk.fatal(place.clone(), what, remedy);
+}
+
+/// The block `probe`.
+fn probe(item: Option<Item<'_>>, kind: InstanceKind) -> Option<Probe> {
+    let item = item?;
+    let block = item.block(PROBE_KEYS)?;
+    if kind == InstanceKind::Postgres {
+        item.fatal(
+            "a probe goes through PgBouncer, and this instance is PostgreSQL",
+            "remove `probe`, for PostgreSQL is probed without it, or write `kind: pgbouncer`",
+        );
+    }
+    let timeout = block
+        .get("timeout")
+        .and_then(|item| item.duration().filter(|timeout| positive(&item, *timeout)));
+    let (user, password) =
+        (block.get("user").and_then(|item| item.filled()), block.secret("password"));
+    let Some(database) = block.get("database") else {
+        item.fatal(
+            "the probe has no `database`",
+            "add one of those that PgBouncer offers, such as `database: shop`",
+        );
+        return None;
+    };
+    Some(Probe {
+        database: database.filled()?,
+        user,
+        password,
+        timeout: timeout.unwrap_or(Duration::from_secs(5)),
+    })
 }
 
 /// The block `storage`.

@@ -81,6 +81,8 @@ pub struct Instance {
     /// libpq's variables as they were when the agent started, for the gaps in the DSN.
     pub environment: PgEnvironment,
     pub databases: DatabaseFilter,
+    /// The way through a pooler that is tried regularly; only with [`InstanceKind::Pgbouncer`].
+    pub probe: Option<Probe>,
     /// Own labels beside the top level's.
     pub labels: BTreeMap<String, String>,
     /// Packs that this instance alone leaves out.
@@ -91,6 +93,18 @@ pub struct Instance {
     pub backups: Vec<Backup>,
     /// Where the user wrote it, for problems that show later.
     pub place: Place,
+}
+
+/// A connection through PgBouncer to one of its databases.
+#[derive(Clone)]
+pub struct Probe {
+    pub database: String,
+    /// None: the DSN's.
+    pub user: Option<String>,
+    /// None: where `user` is the DSN's, as for the console, else from the password file.
+    pub password: Option<SecretSource>,
+    /// For the login and the answer together; 5 s by default.
+    pub timeout: Duration,
 }
 
 /// Shell patterns (`*`, `?`, `[…]`) over database names: those that a pattern of `include` fits

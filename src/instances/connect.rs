@@ -2,44 +2,31 @@
 //! keeps its contract from the startup message on.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
-use tokio_postgres::config::{ChannelBinding as Wire, SslMode};
 
 use super::budget::{Address, Budgets, SESSIONS};
 use super::cancel::Canceller;
 use super::failure::{Attempt, ConnectError};
+use super::login::{Goal, config, settings};
 use super::place::{self, Shown};
 use super::pooler::CONSOLE;
-use super::session::{Manner, Session};
+use super::session::Session;
 use super::socket::Held;
 use super::target::Target;
 use super::tls::Plan;
 use super::wire::Wire as Connection;
 use crate::config::{Instance, InstanceKind, PgEnvironment, SecretReader};
-use crate::postgres::{ChannelBinding, HostSpec, InstanceReason, Version};
+use crate::postgres::{HostSpec, InstanceReason};
 use crate::secret::Secret;
 
 /// For one server, where the connection string says nothing.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a connect waits for a place in the budget: a session that was just closed frees its own.
 const PLACE_TIMEOUT: Duration = Duration::from_millis(500);
-
-/// In force from the first message on, above `ALTER DATABASE … SET` and `ALTER ROLE … SET`: nothing is
-/// written, nobody plants operators in our way, nothing waits for long, text reads the same everywhere.
-const OPTIONS: &str = "\
-    -c search_path=pg_catalog,pg_temp \
-    -c default_transaction_read_only=on \
-    -c statement_timeout=5000 \
-    -c lock_timeout=500 \
-    -c idle_in_transaction_session_timeout=10000 \
-    -c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=4 \
-    -c tcp_user_timeout=30000 \
-    -c jit=off -c max_parallel_workers_per_gather=0 \
-    -c datestyle=ISO -c intervalstyle=postgres -c timezone=UTC \
-    -c extra_float_digits=1 -c bytea_output=hex";
 
 /// A certificate that the last connect met.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,7 +43,18 @@ pub struct Connector {
     password: Option<SecretReader>,
     environment: PgEnvironment,
     budgets: Budgets,
+    probe: Option<Through>,
     seen: Mutex<Seen>,
+}
+
+/// The way through a pooler.
+struct Through {
+    database: String,
+    user: Option<String>,
+    password: Option<SecretReader>,
+    /// One connection at a time: PgBouncer keeps a client that waits in a queue, also one that has
+    /// hung up, until it is its turn or query_wait_timeout is over.
+    turn: Arc<Semaphore>,
 }
 
 #[derive(Default)]
@@ -73,6 +71,12 @@ impl Connector {
             password: instance.password.as_ref().map(crate::config::SecretSource::reader),
             environment: instance.environment.clone(),
             budgets: budgets.clone(),
+            probe: instance.probe.as_ref().map(|probe| Through {
+                database: probe.database.clone(),
+                user: probe.user.clone(),
+                password: probe.password.as_ref().map(crate::config::SecretSource::reader),
+                turn: Arc::new(Semaphore::new(1)),
+            }),
             seen: Mutex::default(),
         }
     }
@@ -91,16 +95,35 @@ impl Connector {
             InstanceKind::Postgres => Goal::Server,
             InstanceKind::Pgbouncer => Goal::Console,
         };
-        self.open(goal, self.password.as_ref(), database, deadline).await
+        self.open(goal, database, deadline).await
+    }
+
+    /// Opens a plain session through the pooler with the database that the configuration's `probe`
+    /// names. As long as the one before is not closed there is no other.
+    ///
+    /// # Errors
+    /// As [`Connector::connect`]; [`InstanceReason::Budget`] also while the one before is not closed.
+    pub async fn through(&self, deadline: Instant) -> Result<Session, ConnectError> {
+        match &self.probe {
+            Some(probe) => self.open(Goal::Through, Some(&probe.database), deadline).await,
+            None => Err(told(InstanceReason::Error, "no `probe` is configured; add it")),
+        }
     }
 
     async fn open(
         &self,
         goal: Goal,
-        password: Option<&SecretReader>,
         database: Option<&str>,
         deadline: Instant,
     ) -> Result<Session, ConnectError> {
+        let probe = self.probe.as_ref().filter(|_| goal == Goal::Through);
+        let other_user = probe.and_then(|probe| probe.user.as_deref());
+        let password = match probe {
+            Some(Through { password: Some(own), .. }) => Some(own),
+            // A password goes with its user.
+            Some(Through { user: Some(_), .. }) => None,
+            _ => self.password.as_ref(),
+        };
         let mut notices = Vec::new();
         let dsn = self.secret(&self.dsn, &mut notices, InstanceReason::Error)?;
         let password = match password {
@@ -109,13 +132,24 @@ impl Connector {
             }
             None => None,
         };
+        let password_of_dsn = password.is_none();
         let environment = |name: &str| self.environment.get(name);
         let default = (goal == Goal::Console).then_some(CONSOLE);
-        let target = Target::new(dsn.expose(), &environment, password, database, default)
+        let mut target = Target::new(dsn.expose(), &environment, password, database, default)
             .map_err(|e| told(InstanceReason::Error, &e))?;
+        if let Some(user) = other_user {
+            if password_of_dsn {
+                target.info.password = None;
+            }
+            target.user = user.to_owned();
+        }
         let mut last = None;
         for host in &target.info.hosts {
-            let limit = target.info.connect_timeout.unwrap_or(CONNECT_TIMEOUT);
+            // The way through a pooler may be long, and its time is the caller's.
+            let limit = match (goal, target.info.connect_timeout) {
+                (Goal::Through, _) => deadline - Instant::now(),
+                (_, limit) => limit.unwrap_or(CONNECT_TIMEOUT),
+            };
             let until = deadline.min(Instant::now() + limit);
             match Box::pin(self.host(goal, &target, host, until, notices.clone())).await {
                 Ok(session) => return Ok(session),
@@ -230,6 +264,19 @@ impl Connector {
         address: &Address,
         until: Instant,
     ) -> Result<Session, ConnectError> {
+        let turn = match self.probe.as_ref().filter(|_| goal == Goal::Through) {
+            Some(probe) => match Arc::clone(&probe.turn).try_acquire_owned() {
+                Ok(turn) => Some(turn),
+                Err(_) => {
+                    return Err(attempt.error(
+                        InstanceReason::Budget,
+                        "the connection before still waits in PgBouncer's queue; raise pool_size, or \
+                         see what holds the server connections",
+                    ));
+                }
+            },
+            None => None,
+        };
         let place_until = until.min(Instant::now() + PLACE_TIMEOUT);
         let Some(permit) = self.budgets.take(address, place_until).await else {
             return Err(attempt.error(
@@ -249,6 +296,9 @@ impl Connector {
                 ));
             }
         };
+        if let Some(turn) = turn {
+            held.keep(turn);
+        }
         let (gate, closed, link) = (held.gate(), held.closed(), held.link());
         let login = config.connect_raw(held, plan.connector());
         let (client, connection) = match timeout_at(until, Box::pin(login)).await {
@@ -305,121 +355,4 @@ impl Connector {
 
 fn told(reason: InstanceReason, message: &str) -> ConnectError {
     ConnectError { reason, message: message.to_owned() }
-}
-
-/// What a session is opened with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Goal {
-    /// PostgreSQL itself.
-    Server,
-    /// PgBouncer's console.
-    Console,
-}
-
-impl Goal {
-    fn manner(self) -> Manner {
-        match self {
-            Self::Server => Manner::Full,
-            Self::Console => Manner::Plain,
-        }
-    }
-
-    /// The version that `server_version` says.
-    fn version(self, said: &str, database: &str) -> Result<Version, String> {
-        match self {
-            Self::Server => supported(said),
-            Self::Console => Version::of_pgbouncer(said).ok_or_else(|| {
-                format!(
-                    "the database `{database}` is not PgBouncer's console; name that, which is \
-                     `{CONSOLE}`, or write `kind: postgres`"
-                )
-            }),
-        }
-    }
-}
-
-/// What tokio-postgres sends to log in.
-fn config(
-    goal: Goal,
-    target: &Target,
-    password: Option<&Secret>,
-    plan: &Plan,
-) -> tokio_postgres::Config {
-    let mut config = tokio_postgres::Config::new();
-    let own = target.info.options.as_deref().unwrap_or_default();
-    config
-        .user(&target.user)
-        .dbname(&target.database)
-        .application_name(target.info.application_name.as_deref().unwrap_or("pgvigil"))
-        .ssl_mode(plan.mode)
-        .ssl_negotiation(plan.negotiation)
-        .channel_binding(match target.info.channel_binding {
-            ChannelBinding::Disable => Wire::Disable,
-            ChannelBinding::Prefer => Wire::Prefer,
-            ChannelBinding::Require => Wire::Require,
-        });
-    match goal {
-        // The later one holds: what the contract asks for outranks the user's.
-        Goal::Server => drop(config.options(format!("{own} {OPTIONS}").trim_start())),
-        Goal::Console if own.is_empty() => {}
-        Goal::Console => drop(config.options(own)),
-    }
-    if plan.mode == SslMode::Disable && target.info.channel_binding == ChannelBinding::Prefer {
-        config.channel_binding(Wire::Disable);
-    }
-    if let Some(password) = password {
-        config.password(password.expose());
-    }
-    config
-}
-
-/// Settings that only some majors know, hence none of the startup message's: statistics are read as
-/// they are (15+), an idle session is kept (14+), and files for sorts are bounded where the role may.
-fn settings(version: Version) -> Option<&'static str> {
-    match version.major() {
-        ..14 => None,
-        14 => Some("SET idle_session_timeout = 0"),
-        _ => Some(
-            "SET stats_fetch_consistency = none; SET idle_session_timeout = 0; \
-             SELECT set_config('temp_file_limit', '1GB', false) \
-             WHERE has_parameter_privilege('temp_file_limit', 'SET') \
-               AND current_setting('temp_file_limit') = '-1'",
-        ),
-    }
-}
-
-/// The version behind `server_version`, such as `15.18 (Debian 15.18-1)` or `19rc1`.
-fn supported(said: &str) -> Result<Version, String> {
-    if said.contains("bouncer") {
-        return Err(
-            "this is PgBouncer's own console; name it as an instance of kind pgbouncer".into()
-        );
-    }
-    let number = |text: &str| -> u32 {
-        let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-        text[..digits].parse().unwrap_or(0)
-    };
-    let (major, minor) = (number(said), said.split_once('.').map_or(0, |(_, minor)| number(minor)));
-    let version = Version(major.saturating_mul(10_000).saturating_add(minor));
-    if version < Version::OLDEST {
-        return Err(format!(
-            "PostgreSQL {said} is older than {}, the oldest that is supported; upgrade it",
-            Version::OLDEST.major()
-        ));
-    }
-    Ok(version)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn versions() {
-        assert_eq!(supported("15.18 (Debian 15.18-1)"), Ok(Version(150_018)));
-        assert_eq!(supported("19rc1"), Ok(Version(190_000)));
-        assert!(supported("12.4").unwrap_err().contains("older than 13"));
-        assert!(supported("9.6.24").is_err() && supported("").is_err());
-        assert!(supported("1.18.0/bouncer").unwrap_err().contains("PgBouncer"));
-    }
 }

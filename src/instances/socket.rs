@@ -123,6 +123,8 @@ pub(super) struct Held {
     gate: Gate,
     /// Dropped when the server has closed the connection.
     closed: Option<oneshot::Sender<()>>,
+    /// What else ends with the connection.
+    turn: Option<Permit>,
 }
 
 impl Held {
@@ -138,11 +140,17 @@ impl Held {
             budgets: budgets.clone(),
             gate: Gate(Arc::new(AtomicU64::new(u64::MAX))),
             closed: None,
+            turn: None,
         })
     }
 
     pub(super) fn link(&self) -> Link {
         self.inner.as_ref().map_or(Link::Elsewhere, |(socket, _)| Link::of(socket))
+    }
+
+    /// Keeps `turn` until the server has closed the connection.
+    pub(super) fn keep(&mut self, turn: Permit) {
+        self.turn = Some(turn);
     }
 
     pub(super) fn gate(&self) -> Gate {
@@ -167,7 +175,7 @@ impl Held {
 impl Drop for Held {
     fn drop(&mut self) {
         if let Some((socket, permit)) = self.inner.take() {
-            self.budgets.linger(socket, permit, self.closed.take());
+            self.budgets.linger(socket, permit, (self.closed.take(), self.turn.take()));
         }
     }
 }

@@ -112,6 +112,9 @@ fn the_full_example_says_what_it_means() {
 
     let [instance, pooler] = settings.instances.as_slice() else { panic!() };
     assert_eq!((pooler.name.as_str(), pooler.kind), ("shop-pool-rw", InstanceKind::Pgbouncer));
+    let probe = pooler.probe.as_ref().unwrap();
+    assert_eq!((probe.database.as_str(), probe.user.as_deref()), ("shop", Some("probe")));
+    assert_eq!(probe.timeout.as_secs(), 5);
     assert_eq!((instance.name.as_str(), instance.cluster.as_str()), ("shop-1", "shop"));
     let password = instance.password.as_ref().unwrap().read();
     assert_eq!(password.as_ref().map(pgvigil::secret::Secret::expose), Ok("hunter2"));

@@ -4,12 +4,13 @@
 use std::fs;
 use std::time::Duration;
 
+use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::support::agent::{Agent, pgvigil};
 use crate::support::exposition::parse_text;
 use crate::support::pgbouncer::{APP, Pooler};
-use crate::support::postgres::{Cluster, MONITOR, PASSWORD};
+use crate::support::postgres::{Cluster, MONITOR, PASSWORD, Stop};
 
 fn value(page: &str, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
     parse_text(page).unwrap_or_else(|e| panic!("{e}\n{page}")).value(name, labels)
@@ -192,4 +193,117 @@ fn who_may_not_use_the_console_is_told_so() {
     );
     assert!(said.contains("it has no SQL for PgBouncer 1."), "{said}");
     assert!(said.contains("missing_object"), "{said}");
+}
+
+#[test]
+fn the_way_through_is_probed_and_a_stuck_pool_costs_one_connection() {
+    let Some(mut cluster) = Cluster::start(17) else { return };
+    let Some(pooler) = Pooler::start(&cluster, "") else { return };
+    let configuration = format!(
+        "cluster: shop\ncollection: {{intervals: {{fast: 1s}}}}\ninstances:\n  \
+         - {{name: shop-1, dsn: '{}'}}\n  \
+         - {{name: pool, dsn: '{}', probe: {{database: shop, timeout: 700ms}}}}\n",
+        cluster.monitor_dsn(),
+        pooler.dsn(MONITOR, "pgbouncer")
+    );
+    let agent = Agent::start(&configuration);
+    let within = Duration::from_secs(30);
+    let through = [("server", "pool"), ("via", "pooler"), ("datname", "shop")];
+    let direct = [("server", "shop-1"), ("via", "direct")];
+    let with =
+        |base: &[(&'static str, &'static str)], reason| [base, &[("reason", reason)]].concat();
+    let count = |page: &str, base: &[(&'static str, &'static str)], reason| {
+        value(page, "pg_probes_total", &with(base, reason)).unwrap_or(0.0)
+    };
+    let page = agent.await_metrics(within, |page| {
+        count(page, &through, "ok") >= 2.0 && count(page, &direct, "ok") >= 2.0
+    });
+    for labels in [&through[..], &direct] {
+        let parsed = parse_text(&page).unwrap();
+        let family = parsed.family("pg_probe_duration_seconds").unwrap();
+        assert_eq!(family.kind, "histogram");
+        let ok = count(&page, labels, "ok");
+        assert_eq!(value(&page, "pg_probe_duration_seconds_count", labels), Some(ok));
+        let whole = [labels, &[("le", "5.0")]].concat();
+        assert_eq!(value(&page, "pg_probe_duration_seconds_bucket", &whole), Some(ok));
+        assert_eq!(value(&page, "pg_probe_success", labels), Some(1.0));
+        assert_eq!(count(&page, labels, "timeout"), 0.0);
+    }
+    assert!(value(&page, "pg_probe_connect_duration_seconds_count", &through) >= Some(2.0));
+
+    // The pool's only server connection is held by another: whoever comes waits.
+    let stuck = |then: &dyn Fn()| {
+        let before = count(&agent.metrics(), &through, "timeout");
+        let page = agent.await_metrics(within, |page| {
+            // However long it lasts, one connection of ours waits there.
+            let clients = pooler.clients(MONITOR, "shop");
+            assert!(clients.iter().filter(|state| *state == "waiting").count() <= 1, "{clients:?}");
+            count(page, &through, "timeout") >= before + 4.0
+        });
+        assert_eq!(value(&page, "pg_probe_success", &through), Some(0.0));
+        assert_eq!(value(&page, "pg_probe_success", &direct), Some(1.0));
+        assert_eq!(value(&page, "pgbouncer_up", &[]), Some(1.0));
+        assert_eq!(count(&page, &through, "budget"), 0.0);
+        assert!(agent.get("/").body.contains("the last probe failed"));
+        then();
+        let before = count(&page, &through, "ok");
+        let page = agent.await_metrics(within, |page| count(page, &through, "ok") > before + 1.0);
+        assert_eq!(value(&page, "pg_probe_success", &through), Some(1.0));
+    };
+    let holder = pooler.client(MONITOR, "shop");
+    holder.run("BEGIN");
+    holder.run("SELECT 1");
+    stuck(&|| drop(holder.run("COMMIT")));
+    pooler.console("PAUSE shop");
+    stuck(&|| drop(pooler.console("RESUME shop")));
+    assert!(pooler.clients(MONITOR, "shop").len() <= 2, "the holder, and at most a probe");
+
+    // A pooler that hangs holds no more of our connections than the budget has.
+    pooler.signal(Signal::STOP);
+    let before = count(&agent.metrics(), &through, "timeout");
+    agent.await_metrics(within, |page| {
+        assert!(connections(agent.pid(), pooler.port) <= 3);
+        value(page, "pgbouncer_up", &[]) == Some(0.0)
+            && count(page, &through, "timeout") >= before + 3.0
+    });
+    pooler.signal(Signal::CONT);
+    agent.await_metrics(within, |page| {
+        value(page, "pgbouncer_up", &[]) == Some(1.0)
+            && value(page, "pg_probe_success", &through) == Some(1.0)
+    });
+
+    // The server behind it is gone: its console is not.
+    cluster.stop(Stop::Fast);
+    let page = agent.await_metrics(within, |page| {
+        value(page, "pg_probe_success", &through) == Some(0.0)
+            && value(page, "pg_probe_success", &direct) == Some(0.0)
+    });
+    assert_eq!(value(&page, "pgbouncer_up", &[]), Some(1.0));
+    cluster.start_again();
+    agent.await_metrics(within, |page| {
+        value(page, "pg_probe_success", &through) == Some(1.0)
+            && value(page, "pg_probe_success", &direct) == Some(1.0)
+    });
+
+    let file = agent.directory.path().join("pgvigil.yml");
+    let output = pgvigil(&["check", "--config"]).arg(&file).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("pool: shop answers through it in "), "{said}");
+    assert_eq!(agent.stop(), 0);
+    assert!(!pooler.output().contains("unsupported startup parameter"));
+}
+
+/// The established TCP connections of a process to that loopback port.
+fn connections(pid: u32, port: u16) -> usize {
+    let table = fs::read_to_string(format!("/proc/{pid}/net/tcp")).unwrap();
+    let remote = format!("0100007F:{port:04X}");
+    let sockets: Vec<String> = table
+        .lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>())
+        .filter(|fields| fields.get(2) == Some(&remote.as_str()) && fields[3] == "01")
+        .map(|fields| format!("socket:[{}]", fields[9]))
+        .collect();
+    let open = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().filter_map(Result::ok);
+    let links = open.filter_map(|entry| fs::read_link(entry.path()).ok());
+    links.filter(|link| sockets.iter().any(|socket| link.as_os_str() == socket.as_str())).count()
 }

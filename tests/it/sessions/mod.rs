@@ -28,6 +28,7 @@ fn instance(dsn: &str) -> Instance {
         password: None,
         environment: PgEnvironment::capture(&|name| (name == "HOME").then(|| "/nowhere".into())),
         databases: DatabaseFilter { include: vec!["*".into()], exclude: Vec::new() },
+        probe: None,
         labels: Default::default(),
         exclude_packs: Vec::new(),
         storage: Storage::default(),
