@@ -37,11 +37,11 @@ impl House for Occupied {
     fn scrape<'a>(&'a self, patience: Duration, instance: Option<&'a str>) -> Scrape<'a> {
         let rivers = self.rivers();
         Box::pin(async move {
-            let (mut families, of_hosts) = tokio::join!(
+            let (mut families, ()) = tokio::join!(
                 rivers.collector.scrape(patience, instance),
-                rivers.watcher.scrape(patience, instance),
+                rivers.host.refresh(patience, instance),
             );
-            families.extend(of_hosts);
+            families.extend(rivers.host.families(instance, &families));
             families.extend(rivers.backups.families(instance));
             if instance.is_none() {
                 families.extend(rivers.shipper.iter().flat_map(|shipper| shipper.families()));

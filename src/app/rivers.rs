@@ -23,7 +23,7 @@ pub(super) struct Rivers {
     pack_problems: Vec<Problem>,
     pub(super) collector: Arc<Collector>,
     pub(super) backups: Arc<Watcher>,
-    pub(super) watcher: Arc<host::Watcher>,
+    pub(super) host: Arc<host::Watcher>,
     pub(super) shipper: Option<Arc<Shipper>>,
     /// These rivers' own counters: a reload begins them anew.
     pub(super) telemetry: Telemetry,
@@ -42,11 +42,8 @@ impl Rivers {
         let (collect, logs) = (Group::new(), Group::new());
         let collector = Collector::start(&settings, &packs, budgets, &collect);
         let backups = Watcher::start(&settings, &collect);
-        let subjects = (0..settings.instances.len()).map(|index| host::Subject {
-            labels: collector.labels(index),
-            whereabouts: collector.whereabouts(index),
-        });
-        let watcher = host::Watcher::start(&settings, subjects, &collect);
+        let servers = (0..settings.instances.len()).map(|index| collector.whereabouts(index));
+        let host = host::Watcher::start(&settings, servers, &collect);
         let shipper = match &settings.logs {
             None => None,
             Some(settings_of_logs) => {
@@ -71,7 +68,7 @@ impl Rivers {
             pack_problems,
             collector,
             backups,
-            watcher,
+            host,
             shipper,
             telemetry,
             collect,

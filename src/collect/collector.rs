@@ -13,7 +13,7 @@ use super::status::InstanceStatus;
 use super::worker::Worker;
 use crate::config::Settings;
 use crate::instances::{Budgets, Connector};
-use crate::metric::{Family, Labels};
+use crate::metric::Family;
 use crate::packs::Packs;
 use crate::postgres::{LogSettings, Whereabouts};
 use crate::task::Group;
@@ -122,11 +122,6 @@ impl Collector {
             Some(worker) => worker.whereabouts(),
             None => watch::Sender::new(None).subscribe(),
         }
-    }
-
-    /// The labels on everything about an instance; none beyond the configuration's end.
-    pub fn labels(&self, instance: usize) -> Labels {
-        self.workers.get(instance).map(|worker| worker.base.clone()).unwrap_or_default()
     }
 }
 

@@ -66,7 +66,12 @@ impl Directory {
                 Err(reason) => first = first.or(Some(reason)),
             }
         }
-        Err(first.unwrap_or(HostReason::Unknown))
+        // Of a place that nobody names, the reason is why the server does not name it.
+        let untold = |server: &Whereabouts| match server.data_directory {
+            None => HostReason::Permission,
+            Some(_) => HostReason::Unknown,
+        };
+        Err(first.unwrap_or_else(|| located.beside().map_or_else(|reason| reason, untold)))
     }
 }
 

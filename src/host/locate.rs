@@ -94,3 +94,93 @@ fn is_of(data: &Path, identifier: &str) -> Seen<bool> {
         Err(reason) => Err(reason),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::PathBuf;
+
+    use super::*;
+
+    /// A machine that started at 1,700,000,000 with a postmaster, 7, that started `after` seconds
+    /// later, and its session's process, 8.
+    fn proc(after: f64) -> tempfile::TempDir {
+        let root = tempfile::tempdir().unwrap();
+        let write = |path: &str, text: String| {
+            let path = root.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        };
+        let process = |number: u32, parent: u32, command: &str, ticks: u64| {
+            let text = format!("{number} ({command}) S {parent}{} {ticks} 0", " 0".repeat(17));
+            write(&format!("{number}/stat"), text);
+        };
+        write("stat", "btime 1700000000\n".to_owned());
+        process(7, 1, "postgres", (after / tick()) as u64);
+        process(8, 7, "postgres", (after / tick()) as u64 + 100);
+        process(9, 1, "sshd", 0);
+        process(10, 9, "postgres", (after / tick()) as u64);
+        root
+    }
+
+    fn server(backend: u32) -> Whereabouts {
+        Whereabouts {
+            backend: Some(backend),
+            started: Some(1_700_000_100),
+            ..Whereabouts::default()
+        }
+    }
+
+    #[test]
+    fn a_session_leads_to_the_postmaster() {
+        let here = proc(98.0);
+        let found = postmaster(here.path(), &server(8)).unwrap();
+        assert_eq!(found.process, 7);
+        assert!(found.is_alive(here.path()));
+        // Another's number, of another program; nobody's; and one that started at another time.
+        assert_eq!(postmaster(here.path(), &server(10)), None);
+        assert_eq!(postmaster(here.path(), &server(11)), None);
+        let other = proc(3000.0);
+        assert_eq!(postmaster(other.path(), &server(8)), None);
+        assert!(!found.is_alive(other.path()), "the number is another's now");
+        assert_eq!(postmaster(here.path(), &Whereabouts::default()), None);
+    }
+
+    #[test]
+    fn what_is_believed() {
+        let root = tempfile::tempdir().unwrap();
+        let host = Host {
+            proc: root.path().join("proc"),
+            cgroup: PathBuf::new(),
+            root: root.path().to_path_buf(),
+        };
+        let data = root.path().join("data/global");
+        fs::create_dir_all(&data).unwrap();
+        fs::create_dir_all(root.path().join("fast")).unwrap();
+        fs::write(data.join("pg_control"), 4711_u64.to_ne_bytes()).unwrap();
+        let mut located = Located { server: None, postmaster: None };
+        let told = |located: &Located, path: &str| {
+            located.told(&host, Path::new(path)).map(|found| found.called)
+        };
+        assert_eq!(told(&located, "/data"), Err(HostReason::Unknown));
+        located.server = Some(Whereabouts {
+            system_identifier: "4711".into(),
+            data_directory: Some("/data".into()),
+            ..Whereabouts::default()
+        });
+        assert_eq!(told(&located, "/data"), Err(HostReason::Remote));
+        located.server.as_mut().unwrap().same_machine = true;
+        assert_eq!(told(&located, "/fast"), Ok("/fast".into()));
+        assert_eq!(told(&located, "/slow"), Err(HostReason::NotFound));
+        // The same place, but another server's.
+        fs::write(data.join("pg_control"), 4712_u64.to_ne_bytes()).unwrap();
+        assert_eq!(told(&located, "/fast"), Err(HostReason::NotFound));
+        located.server.as_mut().unwrap().data_directory = None;
+        assert_eq!(told(&located, "/fast"), Err(HostReason::Unknown));
+        // The postmaster's own view needs no other proof.
+        let own = root.path().join("proc/7/root/fast");
+        fs::create_dir_all(own).unwrap();
+        located.postmaster = Some(Postmaster { process: 7, started: 1 });
+        assert_eq!(told(&located, "/fast"), Ok("/fast".into()));
+    }
+}

@@ -5,10 +5,12 @@
 //! by the server's process, by the control file in its data directory. `text` reads what the kernel writes,
 //! `files` fetches it, `cgroup` and `machine` make figures of it, `volume` measures directories; all of them
 //! take their roots as parameters, so that a node's pods can be read the same way. `report` turns figures
-//! into families. Whatever touches a file system runs in a `lane`, which may get stuck without holding up
+//! into families, with what the server itself says of its `sizes`. Whatever touches a file system runs in a `lane`, which may get stuck without holding up
 //! anything but itself; the `watcher` owns the lanes.
 
 mod cgroup;
+#[cfg(test)]
+mod cgroup_tests;
 mod directories;
 mod files;
 mod lane;
@@ -16,8 +18,9 @@ mod locate;
 mod machine;
 mod reading;
 mod report;
+mod sizes;
 mod text;
 mod volume;
 mod watcher;
 
-pub use watcher::{Subject, Watcher};
+pub use watcher::Watcher;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::directories::Purpose;
 use super::files::Seen;
 use super::reading::{Cpu, Memory, Pressure, Scope, Space};
+use super::sizes::Sizes;
 use crate::metric::{Family, Kind, Labels};
 use crate::postgres::HostReason;
 
@@ -16,6 +17,8 @@ pub(super) struct Reading {
     pub(super) pressure: Seen<Pressure>,
     pub(super) load: Seen<[f64; 3]>,
     pub(super) volumes: Vec<Volume>,
+    /// The user says that WAL has a place of its own.
+    pub(super) wal_apart: bool,
 }
 
 /// One directory.
@@ -28,8 +31,8 @@ pub(super) struct Volume {
     pub(super) taken: Option<u64>,
 }
 
-/// The families of one instance; `base`: the labels of all of them.
-pub(super) fn families(base: &Labels, reading: &Reading) -> Vec<Arc<Family>> {
+/// The families of one instance; `base`: the labels of all of them, `sizes`: the server's own word.
+pub(super) fn families(base: &Labels, reading: &Reading, sizes: &Sizes) -> Vec<Arc<Family>> {
     let mut page = Page { base, families: Vec::new() };
     visible(&mut page, reading);
     if let Ok(found) = &reading.cpu {
@@ -50,7 +53,12 @@ pub(super) fn families(base: &Labels, reading: &Reading) -> Vec<Arc<Family>> {
         page.push("pg_host_load15", &[], fifteen);
     }
     for found in &reading.volumes {
-        volume(&mut page, found);
+        let said = match found.purpose {
+            Purpose::Data => sizes.data(reading.wal_apart),
+            Purpose::Wal => sizes.wal,
+            Purpose::Log | Purpose::Tablespace(_) => None,
+        };
+        volume(&mut page, found, said);
     }
     page.families.into_iter().map(Arc::new).collect()
 }
@@ -220,20 +228,28 @@ fn memory(page: &mut Page<'_>, memory: &Memory) {
     page.may_push("pg_host_memory_oom_kills_total", &labels, number(memory.oom_kills));
 }
 
-fn volume(page: &mut Page<'_>, volume: &Volume) {
-    let Ok(space) = &volume.space else { return };
-    let mut labels = vec![
-        ("directory", volume.purpose.as_str()),
-        ("path", space.called.as_str()),
-        ("device", space.device.as_str()),
-    ];
+/// One directory; `said`: what the server says that its files take.
+fn volume(page: &mut Page<'_>, volume: &Volume, said: Option<u64>) {
+    let mut labels = vec![("directory", volume.purpose.as_str())];
+    let taken = volume.taken.or(said);
+    let Ok(space) = &volume.space else {
+        // What was allotted, and how much of it is gone, is known from afar too.
+        if let (Some(allotted), Some(taken)) = (volume.allotted, taken) {
+            let left = allotted.saturating_sub(taken);
+            page.push("pg_host_filesystem_size_bytes", &labels, allotted as f64);
+            page.push("pg_host_filesystem_used_bytes", &labels, taken as f64);
+            page.push("pg_host_filesystem_available_bytes", &labels, left as f64);
+        }
+        return;
+    };
+    labels.extend([("path", space.called.as_str()), ("device", space.device.as_str())]);
     if let Purpose::Tablespace(name) = &volume.purpose {
         labels.push(("tablespace", name));
     }
     let size = volume.allotted.map_or(space.size, |allotted| allotted.min(space.size));
     page.push("pg_host_filesystem_size_bytes", &labels, size as f64);
     // Of an allotment whose use is not known, what is free is not known either.
-    let known = match (volume.allotted, volume.taken) {
+    let known = match (volume.allotted, taken) {
         (None, _) => Some((space.used, space.available)),
         (Some(allotted), Some(taken)) => {
             Some((taken, space.available.min(allotted.saturating_sub(taken))))

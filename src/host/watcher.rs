@@ -17,6 +17,7 @@ use super::locate::{Located, Postmaster, postmaster};
 use super::machine;
 use super::reading::{Cpu, Memory, Pressure, Space};
 use super::report::{self, Reading, Volume};
+use super::sizes::Sizes;
 use super::volume;
 use crate::config::{Host, InstanceKind, LogInput, Settings, Storage};
 use crate::metric::{Family, Labels};
@@ -34,14 +35,6 @@ const SCRAPE: Duration = Duration::from_millis(300);
 /// How long a directory's files may be summed up.
 const SUMMING: Duration = Duration::from_secs(60);
 
-/// Whose machine is watched.
-pub struct Subject {
-    /// The labels on everything about the instance.
-    pub labels: Labels,
-    /// Where its server is, as its sessions learn it.
-    pub whereabouts: watch::Receiver<Option<Whereabouts>>,
-}
-
 /// Watches the machines of all instances.
 pub struct Watcher {
     posts: Vec<Arc<Post>>,
@@ -50,33 +43,35 @@ pub struct Watcher {
 /// What is known of one instance's machine.
 struct Post {
     name: String,
-    page: watch::Sender<Page>,
+    /// On everything about the instance.
+    labels: Labels,
+    known: watch::Sender<Known>,
     wanted: Notify,
 }
 
-struct Page {
-    read: Option<Instant>,
-    families: Vec<Arc<Family>>,
-}
+/// The last look, and when it began.
+type Known = Option<(Instant, Reading)>;
 
 impl Watcher {
-    /// Starts watching; ends with `group`. `subjects` are in the order of the configuration's instances.
+    /// Starts watching; ends with `group`. `servers`: where each instance's server is, as its sessions
+    /// learn it, in the order of the configuration.
     pub fn start(
         settings: &Settings,
-        subjects: impl IntoIterator<Item = Subject>,
+        servers: impl IntoIterator<Item = watch::Receiver<Option<Whereabouts>>>,
         group: &Group,
     ) -> Arc<Self> {
         let posts = settings
             .instances
             .iter()
-            .zip(subjects)
+            .zip(servers)
             .enumerate()
             // A pooler has none of the directories, and its machine's figures are its server's.
             .filter(|(_, (instance, _))| instance.kind == InstanceKind::Postgres)
-            .map(|(index, (instance, subject))| {
+            .map(|(index, (instance, whereabouts))| {
                 let post = Arc::new(Post {
                     name: instance.name.clone(),
-                    page: watch::Sender::new(Page { read: None, families: Vec::new() }),
+                    labels: settings.labels_of(instance),
+                    known: watch::Sender::new(None),
                     wanted: Notify::new(),
                 });
                 let look = Look {
@@ -84,7 +79,7 @@ impl Watcher {
                     storage: instance.storage.clone(),
                     logs: log_folder(settings, index),
                     summing: settings.collection.intervals.slow,
-                    subject,
+                    whereabouts,
                     postmaster: None,
                     machine: Lane::default(),
                     volumes: BTreeMap::new(),
@@ -97,28 +92,38 @@ impl Watcher {
         Arc::new(Self { posts })
     }
 
-    /// What is known of every instance's machine, or of the one named. Asks for a fresh look and waits
-    /// for it a moment, at most `patience`.
-    pub async fn scrape(&self, patience: Duration, instance: Option<&str>) -> Vec<Arc<Family>> {
+    /// Asks for a fresh look at every instance's machine, or at that of the one named, and waits for it a
+    /// moment, at most `patience`.
+    pub async fn refresh(&self, patience: Duration, instance: Option<&str>) {
         let begin = Instant::now();
-        let chosen: Vec<&Arc<Post>> = self
-            .posts
-            .iter()
-            .filter(|post| instance.is_none_or(|name| post.name == name))
-            .collect();
-        let fresh = |page: &Page| page.read.is_some_and(|read| read + MIN_AGE >= begin);
-        for post in &chosen {
-            if !fresh(&post.page.borrow()) {
+        let fresh =
+            |known: &Known| known.as_ref().is_some_and(|(read, _)| *read + MIN_AGE >= begin);
+        for post in self.chosen(instance) {
+            if !fresh(&post.known.borrow()) {
                 post.wanted.notify_one();
             }
         }
         let deadline = begin + patience.min(SCRAPE);
-        for post in &chosen {
-            let mut page = post.page.subscribe();
+        for post in self.chosen(instance) {
+            let mut known = post.known.subscribe();
             // What is late is shown as it was.
-            let _ = timeout_at(deadline, page.wait_for(fresh)).await;
+            let _ = timeout_at(deadline, known.wait_for(fresh)).await;
         }
-        chosen.iter().flat_map(|post| post.page.borrow().families.clone()).collect()
+    }
+
+    /// What is known of every instance's machine, or of that of the one named. `measured`: what the servers
+    /// say of themselves, for directories that cannot be summed up here.
+    pub fn families(&self, instance: Option<&str>, measured: &[Arc<Family>]) -> Vec<Arc<Family>> {
+        let of_post = |post: &Arc<Post>| {
+            let known = post.known.borrow();
+            let Some((_, reading)) = known.as_ref() else { return Vec::new() };
+            report::families(&post.labels, reading, &Sizes::of(measured, &post.labels))
+        };
+        self.chosen(instance).flat_map(of_post).collect()
+    }
+
+    fn chosen<'a>(&'a self, instance: Option<&'a str>) -> impl Iterator<Item = &'a Arc<Post>> {
+        self.posts.iter().filter(move |post| instance.is_none_or(|name| post.name == name))
     }
 }
 
@@ -126,16 +131,16 @@ impl Post {
     async fn watch(&self, mut look: Look, stop: &Stop) {
         loop {
             let read = Instant::now();
-            let families = tokio::select! {
+            let reading = tokio::select! {
                 () = stop.draining() => return,
-                reading = look.look() => report::families(&look.subject.labels, &reading),
+                reading = look.look() => reading,
             };
-            self.page.send_replace(Page { read: Some(read), families });
+            self.known.send_replace(Some((read, reading)));
             tokio::select! {
                 () = stop.draining() => return,
                 () = self.wanted.notified() => {}
                 () = sleep(INTERVAL) => {}
-                () = news(&mut look.subject.whereabouts) => {}
+                () = news(&mut look.whereabouts) => {}
             }
         }
     }
@@ -165,7 +170,7 @@ struct Look {
     logs: Option<PathBuf>,
     /// How often a directory's files are summed up.
     summing: Duration,
-    subject: Subject,
+    whereabouts: watch::Receiver<Option<Whereabouts>>,
     /// The server's first process, and since when the server says to run.
     postmaster: Option<(Postmaster, Option<i64>)>,
     machine: Lane<Machine>,
@@ -192,7 +197,7 @@ struct Eye {
 
 impl Look {
     async fn look(&mut self) -> Reading {
-        let server = self.subject.whereabouts.borrow_and_update().clone();
+        let server = self.whereabouts.borrow_and_update().clone();
         let started = server.as_ref().and_then(|server| server.started);
         let known = self.postmaster.take_if(|(_, since)| *since == started).map(|(found, _)| found);
         let (host, asked) = (Arc::clone(&self.host), server.clone());
@@ -209,7 +214,8 @@ impl Look {
         self.postmaster = postmaster.map(|found| (found, started));
         let located = Arc::new(Located { server, postmaster });
         let volumes = self.look_at_volumes(&located).await;
-        Reading { cpu, memory, pressure, load, volumes }
+        let wal_apart = self.storage.wal.is_some();
+        Reading { cpu, memory, pressure, load, volumes, wal_apart }
     }
 
     async fn look_at_volumes(&mut self, located: &Arc<Located>) -> Vec<Volume> {

@@ -1,14 +1,19 @@
 //! The machine around a server, as the agent beside it sees it, and what it says where it is not.
 
 use std::fs;
+use std::io;
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use tempfile::TempDir;
+
 use crate::support::agent::Agent;
 use crate::support::exposition::{Parsed, parse_text};
-use crate::support::postgres::{Options, Stop, edges, own};
+use crate::support::postgres::{Cluster, MONITOR, Options, Stop, edges, own};
 
-const WITHIN: Duration = Duration::from_secs(30);
+const WITHIN: Duration = Duration::from_secs(60);
 
 /// The value of the one series of `server` with all of these labels.
 #[track_caller]
@@ -161,4 +166,156 @@ fn plausible(page: &Parsed, server: &str) {
     let up = fs::read_to_string("/proc/uptime").unwrap();
     let up: f64 = up.split(' ').next().unwrap().parse().unwrap();
     assert!(busy > 0.0 && busy <= up * cores, "{busy} s of {up} s on {cores} cores");
+}
+
+/// Forwards connections to a port, as a tunnel does; its own port.
+fn tunnel(to: u16) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let pump = |mut from: TcpStream, mut to: TcpStream| {
+        std::thread::spawn(move || {
+            let _ = io::copy(&mut from, &mut to);
+            let _ = to.shutdown(Shutdown::Write);
+        })
+    };
+    std::thread::spawn(move || {
+        for near in listener.incoming().map_while(Result::ok) {
+            let Ok(far) = TcpStream::connect(("127.0.0.1", to)) else { continue };
+            pump(near.try_clone().unwrap(), far.try_clone().unwrap());
+            pump(far, near);
+        }
+    });
+    port
+}
+
+/// A machine in files: 1000 s of processor time on one core, 8 GiB of memory, 2 of them available, and a
+/// root in which the cluster's data directory is, but none of its processes.
+fn machine(cluster: &Cluster) -> TempDir {
+    let machine = tempfile::tempdir().unwrap();
+    let write = |path: &str, text: &str| {
+        let path = machine.path().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    };
+    write("proc/stat", "cpu  100000 0 0 5 0 0 0 0 0 0\ncpu0 100000 0 0 5 0\nbtime 1\n");
+    let memory = "MemTotal: 8388608 kB\nMemFree: 1048576 kB\nMemAvailable: 2097152 kB\n\
+                  Buffers: 0 kB\nCached: 0 kB\nInactive(file): 1048576 kB\n";
+    write("proc/meminfo", memory);
+    write("proc/loadavg", "0.25 0.5 0.75 1/1 1\n");
+    fs::create_dir_all(machine.path().join("cgroup")).unwrap();
+    let data = machine.path().join("root").join(cluster.data().strip_prefix("/").unwrap());
+    fs::create_dir_all(data.join("global")).unwrap();
+    fs::copy(cluster.data().join("global/pg_control"), data.join("global/pg_control")).unwrap();
+    machine
+}
+
+fn roots(machine: &Path) -> String {
+    let at = |name: &str| machine.join(name).display().to_string();
+    format!("host: {{proc: {}, cgroup: {}, root: {}}}\n", at("proc"), at("cgroup"), at("root"))
+}
+
+#[test]
+fn from_afar_and_through_other_roots() {
+    let Some(major) = edges().pop() else { return };
+    let cluster = Cluster::start(major).expect("an installed major");
+    let direct = cluster.monitor_dsn();
+    let through = format!("postgresql://{MONITOR}@127.0.0.1:{}/postgres", tunnel(cluster.port));
+    let instances = format!(
+        "cluster: c\ninstances:\n\
+         - {{name: direct, dsn: \"{direct}\"}}\n\
+         - {{name: through, dsn: \"{through}\"}}\n\
+         - {{name: allotted, dsn: \"{through}\", storage: {{data: {{size: 200MiB}}}}}}\n\
+         - {{name: down, dsn: \"postgresql://a@127.0.0.1:1/b\"}}\n"
+    );
+    let machine = machine(&cluster);
+    let agent = Agent::start(&format!("{instances}{}", roots(machine.path())));
+    let page = await_host(&agent, |page| {
+        let told = |name, server| page.series(name).any(|s| s.label("server") == Some(server));
+        told("pg_host_load1", "direct") && told("pg_host_filesystem_used_bytes", "allotted")
+    });
+    // The other roots are looked at, for the connection has nothing between its ends.
+    let of = |name: &str| value(&page, name, "direct", &[("scope", "machine")]);
+    assert_eq!(of("pg_host_cpu_usage_seconds_total"), 1000.0);
+    assert_eq!(of("pg_host_memory_available_bytes"), f64::from(1 << 30) * 2.0);
+    assert_eq!(of("pg_host_memory_working_set_bytes"), f64::from(1 << 30) * 6.0);
+    assert_eq!(value(&page, "pg_host_load5", "direct", &[]), 0.5);
+    assert_eq!(reason(&page, "direct", &[("subject", "pressure")]), "unsupported");
+    assert_eq!(reason(&page, "direct", &DATA), "ok");
+    // The other root's data directory has no WAL in it, and nobody knows of a log.
+    assert_eq!(reason(&page, "direct", &[("directory", "wal")]), "not_found");
+    assert_eq!(reason(&page, "direct", &[("directory", "log")]), "unknown");
+
+    // What is behind a tunnel is elsewhere, even though its address is this machine's.
+    for server in ["through", "allotted"] {
+        for subject in ["cpu", "memory", "pressure", "load"] {
+            assert_eq!(reason(&page, server, &[("subject", subject)]), "remote", "{subject}");
+        }
+        for directory in ["data", "wal", "log"] {
+            assert_eq!(reason(&page, server, &[("directory", directory)]), "remote");
+        }
+        assert!(!page.series("pg_host_load1").any(|s| s.label("server") == Some(server)));
+    }
+    // Of an allotment, the server itself tells how much is used.
+    let of = |name: &str| value(&page, name, "allotted", &[("directory", "data")]);
+    let (used, left) =
+        (of("pg_host_filesystem_used_bytes"), of("pg_host_filesystem_available_bytes"));
+    assert_eq!(used + left, f64::from(200 << 20));
+    assert!(used > 20e6 && left > 0.0, "{used} {left}");
+    assert_eq!(reason(&page, "down", &[("subject", "cpu")]), "unknown");
+    assert_eq!(reason(&page, "down", &DATA), "unknown");
+    assert_eq!(agent.stop(), 0);
+
+    // Its processes are proof too: the way to them does not matter.
+    let agent = Agent::start(&instances);
+    let page = await_host(&agent, |page| {
+        page.series("pg_host_load1").any(|sample| sample.label("server") == Some("through"))
+    });
+    assert_eq!(reason(&page, "through", &DATA), "ok");
+}
+
+#[test]
+fn what_hangs_holds_up_only_itself() {
+    let Some(major) = edges().pop() else { return };
+    let cluster = Cluster::start(major).expect("an installed major");
+    let machine = machine(&cluster);
+    let load = machine.path().join("proc/loadavg");
+    fs::remove_file(&load).unwrap();
+    // Whoever opens a pipe to read waits until somebody opens it to write.
+    assert!(Command::new("mkfifo").arg(&load).status().unwrap().success());
+    let agent = Agent::start(&format!(
+        "cluster: c\ninstances:\n- {{name: a, dsn: \"{}\"}}\n{}",
+        cluster.monitor_dsn(),
+        roots(machine.path())
+    ));
+    let timed_out = |page: &Parsed| {
+        let subjects = page.series("pg_host_visible").filter(|s| s.label("subject") == Some("cpu"));
+        subjects.into_iter().any(|sample| sample.label("reason") == Some("timeout"))
+    };
+    let page = await_host(&agent, |page| {
+        timed_out(page) && page.series("pg_host_filesystem_size_bytes").next().is_some()
+    });
+    assert_eq!(page.value("pg_up", &[]), Some(1.0));
+    assert_eq!(reason(&page, "a", &[("subject", "load")]), "timeout");
+    assert_eq!(reason(&page, "a", &DATA), "ok");
+    assert!(page.series("pg_host_load1").next().is_none());
+    let threads = || {
+        let tasks = fs::read_dir(format!("/proc/{}/task", agent.pid())).unwrap();
+        tasks.count()
+    };
+    // Nothing more is begun while it hangs.
+    let before = threads();
+    for _ in 0..3 {
+        std::thread::sleep(Duration::from_millis(1100));
+        assert!(agent.get("/metrics").took < Duration::from_secs(2));
+    }
+    assert!(threads() <= before + 1, "{before} threads became {}", threads());
+    fs::OpenOptions::new().write(true).open(&load).unwrap();
+    fs::remove_file(&load).unwrap();
+    fs::write(&load, "1 2 3 1/1 1\n").unwrap();
+    await_host(&agent, |page| page.value("pg_host_load15", &[]) == Some(3.0));
+    // Nor does it hold up the end.
+    fs::remove_file(&load).unwrap();
+    assert!(Command::new("mkfifo").arg(&load).status().unwrap().success());
+    await_host(&agent, timed_out);
+    assert_eq!(agent.stop(), 0);
 }
