@@ -45,6 +45,7 @@ impl House for Occupied {
             families.extend(rivers.backups.families(instance));
             if instance.is_none() {
                 families.extend(rivers.shipper.iter().flat_map(|shipper| shipper.families()));
+                families.extend(rivers.retention.iter().flat_map(|watch| watch.families()));
                 families.extend(rivers.telemetry.families());
             }
             families

@@ -9,10 +9,21 @@ use crate::collect::Collector;
 use crate::config::{Loaded, Problem, Settings};
 use crate::host;
 use crate::instances::Budgets;
-use crate::logs::{Shipper, StartError};
+use crate::logs::{Shipper, StartError, kept_in_loki};
+use crate::loki::{Loki, retention};
 use crate::packs;
 use crate::task::Group;
 use crate::telemetry::Telemetry;
+
+/// Begins to look whether Loki keeps records as long as it should.
+fn retention(settings: &Settings, group: &Group) -> Result<Option<Arc<retention::Watch>>, Failure> {
+    let routes = kept_in_loki(settings);
+    let target = settings.logs.as_ref().and_then(|logs| logs.loki.as_ref());
+    let (Some(target), false) = (target, routes.is_empty()) else { return Ok(None) };
+    // It pushes nothing, so its counters of pushes are nobody's.
+    let loki = Loki::new(target, &Telemetry::new()).map_err(Failure::Unusable)?;
+    Ok(Some(retention::Watch::start(loki, routes, group)))
+}
 
 /// What runs behind the door.
 pub(super) struct Rivers {
@@ -25,6 +36,8 @@ pub(super) struct Rivers {
     pub(super) backups: Arc<Watcher>,
     pub(super) host: Arc<host::Watcher>,
     pub(super) shipper: Option<Arc<Shipper>>,
+    /// Looks after Loki's retention, where records go there.
+    pub(super) retention: Option<Arc<retention::Watch>>,
     /// These rivers' own counters: a reload begins them anew.
     pub(super) telemetry: Telemetry,
     collect: Group,
@@ -61,6 +74,7 @@ impl Rivers {
                 })?)
             }
         };
+        let retention = retention(&settings, &logs)?;
         let pack_problems = packs.problems;
         Ok(Self {
             settings,
@@ -70,6 +84,7 @@ impl Rivers {
             backups,
             host,
             shipper,
+            retention,
             telemetry,
             collect,
             logs,

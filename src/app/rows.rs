@@ -6,10 +6,12 @@ use super::rivers::Rivers;
 use crate::collect::{InstanceStatus, QueryStatus};
 use crate::config::Problem;
 use crate::http::{
-    CertificateRow, DestinationRow, InstanceRow, LogRow, ProblemRow, QueryRow, Status, Tone,
+    CertificateRow, DestinationRow, InstanceRow, LogRow, ProblemRow, QueryRow, RetentionRow,
+    Status, Tone,
 };
 use crate::instances::SESSIONS;
 use crate::logs::LogStatus;
+use crate::loki::retention::{Finding, Verdict, span};
 use crate::postgres::{InstanceReason, QueryReason};
 
 /// Everything that the page shows.
@@ -26,7 +28,29 @@ pub(super) fn status(rivers: &Rivers) -> Status {
     if let Some(shipper) = &rivers.shipper {
         logs(&mut status, &shipper.status(), rivers);
     }
+    let retention = rivers.retention.as_ref().and_then(|watch| watch.standing());
+    let found = retention.into_iter().flat_map(|standing| standing.routes);
+    status.retention = found.map(retention_row).collect();
     status
+}
+
+fn retention_row(found: Finding) -> RetentionRow {
+    RetentionRow {
+        tone: match found.verdict {
+            Verdict::Ok => Tone::Good,
+            Verdict::Unset => Tone::Quiet,
+            Verdict::TooLong | Verdict::Unknown => Tone::Warn,
+            Verdict::TooShort | Verdict::Disabled | Verdict::NotApplied => Tone::Bad,
+        },
+        verdict: found.verdict.as_str().replace('_', " "),
+        configured: found.keep.map(span),
+        effective: found.effective.map(|period| period.words()),
+        message: match found.remedy {
+            "" => found.what,
+            remedy => format!("{}; {remedy}", found.what),
+        },
+        route: found.route,
+    }
 }
 
 fn logs(status: &mut Status, found: &LogStatus, rivers: &Rivers) {

@@ -12,7 +12,9 @@ use crate::backups::{self, State};
 use crate::collect::probe_once;
 use crate::config::{self, Examined, Flags, Instance, LogInput, Logs, Place, Problem, Settings};
 use crate::instances::{Budgets, Connector};
+use crate::logs::kept_in_loki;
 use crate::loki::Loki;
+use crate::loki::retention::{self, Verdict};
 use crate::packs::{self, Packs};
 use crate::postgres::Facts;
 use crate::task::Group;
@@ -83,6 +85,7 @@ async fn online(settings: &Settings, packs: &Packs, found: &mut Found) {
     if let Some(logs) = &settings.logs {
         files(logs, found);
         loki(logs, &telemetry, found).await;
+        retention(settings, found).await;
     }
 }
 
@@ -244,6 +247,36 @@ async fn loki(logs: &Logs, telemetry: &Telemetry, found: &mut Found) {
                 .unwrap_or((&sentence, "start it, or correct `logs.loki.url`"));
             found.needs(&target.place, format!("Loki: {what}"), remedy);
         }
+    }
+}
+
+/// What Loki does with the routes' periods.
+async fn retention(settings: &Settings, found: &mut Found) {
+    let routes = kept_in_loki(settings);
+    let target = settings.logs.as_ref().and_then(|logs| logs.loki.as_ref());
+    let (Some(target), false) = (target, routes.is_empty()) else { return };
+    let Ok(loki) = Loki::new(target, &Telemetry::new()) else { return };
+    let told = retention::look(&loki, &routes, Instant::now() + PATIENCE).await;
+    if told.trouble.is_some() {
+        // That Loki does not answer is told already.
+        return;
+    }
+    for kept in &routes {
+        let old = retention::older(&loki, kept, &told, Instant::now() + PATIENCE).await;
+        let judged = retention::judge(kept, &told, old);
+        match judged.verdict {
+            Verdict::Ok | Verdict::Unset => found.notes.push(format!("Loki: {}", judged.what)),
+            _ => found.advise(&target.place, judged.what, judged.remedy),
+        }
+    }
+    if told.sharding == Some(true) {
+        found.advise(
+            &target.place,
+            "Loki splits up streams with many records (shard_streams), so that after a crash some may \
+             show twice"
+                .to_owned(),
+            "turn it off as `pgvigil export loki-retention` writes",
+        );
     }
 }
 

@@ -59,6 +59,7 @@ pub struct Status {
     pub queries: Vec<QueryRow>,
     pub logs: Vec<LogRow>,
     pub destinations: Vec<DestinationRow>,
+    pub retention: Vec<RetentionRow>,
     pub certificates: Vec<CertificateRow>,
     pub problems: Vec<ProblemRow>,
 }
@@ -135,6 +136,21 @@ pub struct DestinationRow {
     pub entries: u64,
     /// Since the last acknowledgement.
     pub last: Option<Duration>,
+}
+
+/// How long the destination keeps a route's records, beside how long it should.
+#[derive(Clone, Debug, Default)]
+pub struct RetentionRow {
+    pub route: String,
+    pub tone: Tone,
+    /// A word or two: `ok`, `too short` …
+    pub verdict: String,
+    /// As the configuration says; none where it says nothing.
+    pub configured: Option<String>,
+    /// None where it is not known.
+    pub effective: Option<String>,
+    /// The verdict in a sentence.
+    pub message: String,
 }
 
 #[derive(Clone, Debug)]

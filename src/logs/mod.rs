@@ -28,3 +28,4 @@ pub use lane::Standing;
 pub use pipeline::{FileStatus, LaneStatus, LogStatus, Shipper, SourceStatus, StartError};
 pub use record::{Fields, Format, Key, Part, Record, Severity, SqlState};
 pub use redact::{Counts as Redacted, Level, redact};
+pub use route::kept_in_loki;

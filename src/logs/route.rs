@@ -5,8 +5,9 @@ use glob::Pattern;
 use super::events::Event;
 use super::redact::Level;
 use super::{Key, Record};
-use crate::config::{self, LogSource, Redaction, Settings};
+use crate::config::{self, Destination, LogSource, Redaction, Settings};
 use crate::loki::StreamLabels;
+use crate::loki::retention::Kept;
 use crate::metric::Labels;
 
 /// The value of `service_name` on every stream.
@@ -68,6 +69,20 @@ pub(super) fn stream(settings: &Settings, source: &LogSource, route: &str) -> St
             .chain(chosen.map(|(name, value)| (name.clone(), value.clone())))
             .chain(pairs(settings, source).skip(2)),
     )
+}
+
+/// The routes to Loki with their periods and streams; none where the records go elsewhere.
+pub fn kept_in_loki(settings: &Settings) -> Vec<Kept> {
+    let to_loki = |logs: &&config::Logs| logs.destination == Destination::Loki;
+    let Some(logs) = settings.logs.as_ref().filter(to_loki) else { return Vec::new() };
+    let kept = |route: &config::Route| Kept {
+        route: route.name.clone(),
+        keep: route.keep,
+        tenant: route.tenant.clone(),
+        server_label: settings.server_label.clone(),
+        streams: logs.sources.iter().map(|source| stream(settings, source, &route.name)).collect(),
+    };
+    logs.routes.iter().map(kept).collect()
 }
 
 /// Identity first, then the labels that the configuration gives the source.

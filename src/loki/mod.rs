@@ -1,5 +1,6 @@
 //! Grafana Loki: what a push looks like on the wire, what its answers mean, and how a batch gets
-//! there for certain. One stream per request: of several, Loki tells the fate of one alone.
+//! there for certain. One stream per request: of several, Loki tells the fate of one alone. Beside it
+//! `retention`: whether Loki keeps what it was given as long as it should.
 
 mod decode;
 mod deliver;
@@ -7,6 +8,7 @@ mod entries;
 mod labels;
 mod outcome;
 mod push;
+pub mod retention;
 
 pub use decode::{Entry, entries as decode};
 pub use deliver::{Attempt, Delivery, Pace};

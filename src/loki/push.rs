@@ -159,26 +159,40 @@ impl Loki {
     /// What is wrong and what to do, in one sentence.
     pub async fn reach(&self, tenant: Option<&str>, patience: Duration) -> Result<(), String> {
         let address = self.address();
-        let url = self.url.to_string().replace("/loki/api/v1/push", "/loki/api/v1/labels");
-        let request = self.prepare(Request::get(url), tenant, Bytes::new())?;
-        let reply = self
-            .client
-            .send(request, MAX_BODY, Instant::now() + patience)
+        let (status, _) = self
+            .get("/loki/api/v1/labels", tenant, MAX_BODY, Instant::now() + patience)
             .await
-            .map_err(|e| format!("{address}: {e}; start it, or correct `logs.loki.url`"))?;
-        match reply.status.as_u16() {
+            .map_err(|e| format!("{e}; start it, or correct `logs.loki.url`"))?;
+        match status {
             200..300 => Ok(()),
             401 | 403 => Err(format!(
-                "{address} refuses the credentials or the tenant ({}); correct `logs.loki` and the \
-                 routes' `tenant`",
-                reply.status
+                "{address} refuses the credentials or the tenant ({status}); correct `logs.loki` and the \
+                 routes' `tenant`"
             )),
             404 => Err(format!(
-                "{address} answers, but not as Loki does ({}); correct `logs.loki.url`",
-                reply.status
+                "{address} answers, but not as Loki does ({status}); correct `logs.loki.url`"
             )),
-            _ => Err(format!("{address} answers {}; see Loki's own log", reply.status)),
+            _ => Err(format!("{address} answers {status}; see Loki's own log")),
         }
+    }
+
+    /// Asks for a page, `path` from the base of Loki's URL on; its status and the start of its text.
+    ///
+    /// # Errors
+    /// Where and why there is no answer, without a remedy.
+    pub(super) async fn get(
+        &self,
+        path: &str,
+        tenant: Option<&str>,
+        max_body: usize,
+        deadline: Instant,
+    ) -> Result<(u16, String), String> {
+        let url = self.url.to_string();
+        let base = url.strip_suffix("/loki/api/v1/push").unwrap_or(&url);
+        let request = self.prepare(Request::get(format!("{base}{path}")), tenant, Bytes::new())?;
+        let reply = self.client.send(request, max_body, deadline).await;
+        let reply = reply.map_err(|e| format!("{}: {e}", self.address()))?;
+        Ok((reply.status.as_u16(), String::from_utf8_lossy(&reply.body).into_owned()))
     }
 
     /// Sends `body` (as [`super::Entries::body`] makes it, of `entries` entries) once.

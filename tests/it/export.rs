@@ -3,14 +3,13 @@
 use std::fs;
 use std::io::Write;
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::support::agent::{get, pgvigil};
 use crate::support::loki::Loki;
-use crate::support::postgres::{Cluster, Options, majors};
+use crate::support::postgres::{Cluster, majors};
 use crate::support::process::component;
 
 /// Stdout of a run that ends well.

@@ -18,6 +18,7 @@ mod pgbouncer; // a pooler by its console, and the latency through it
 mod packs; // the built-in packs on every major, and the traps that they walk around
 mod records; // logs to records, masked: fixtures
 mod packs_foreign; // files of other programs, unmodified, and the packs that repeat their names
+mod retention; // whether Loki keeps records as long as configured
 mod secrets; // no output holds a password
 mod sessions; // sessions with real servers, TLS, budgets
 mod support; // real servers, the built binary, readers of pages

@@ -11,6 +11,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use crate::config::Route;
+use crate::loki::retention::span;
 
 /// Loki refuses to start with a shorter period.
 const SHORTEST: Duration = Duration::from_secs(86_400);
@@ -89,28 +90,19 @@ fn streams<'r>(out: &mut String, routes: impl Iterator<Item = &'r Route>, indent
                 out,
                 "{indent}  # `keep` of route {} is {}, and Loki knows nothing shorter than a day.",
                 route.name,
-                period(keep)
+                span(keep)
             );
         }
         let selector = format!("{{route=\"{}\"}}", escaped(&route.name));
         let _ = writeln!(out, "{indent}  - selector: {}", quoted(&selector));
         let _ = writeln!(out, "{indent}    priority: 100");
-        let _ = writeln!(out, "{indent}    period: {}", period(keep.max(SHORTEST)));
+        let _ = writeln!(out, "{indent}    period: {}", span(keep.max(SHORTEST)));
     }
     let _ = write!(
         out,
         "{indent}# Of a stream that Loki splits up, a record sent again after a crash may show twice.\n\
          {indent}shard_streams:\n{indent}  enabled: false\n"
     );
-}
-
-/// A duration as Loki reads it, in the largest unit that tells it without a rest.
-fn period(span: Duration) -> String {
-    let units = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1000, "s"), (1, "ms")];
-    let whole = span.as_millis();
-    let unit = units.into_iter().find(|(unit, _)| whole.is_multiple_of(*unit) && whole > 0);
-    let (unit, name) = unit.unwrap_or((1, "ms"));
-    format!("{}{name}", whole / unit)
 }
 
 /// A value within LogQL's double quotes.
@@ -137,13 +129,6 @@ mod tests {
             databases: Vec::new(),
             exclude_events: Vec::new(),
         }
-    }
-
-    #[test]
-    fn periods() {
-        let of = |seconds| period(Duration::from_secs(seconds));
-        assert_eq!([of(604_800), of(90_000), of(90), of(0)], ["7d", "25h", "90s", "0ms"]);
-        assert_eq!(period(Duration::from_millis(1500)), "1500ms");
     }
 
     #[test]

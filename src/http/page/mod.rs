@@ -10,7 +10,8 @@ use std::time::{Duration, SystemTime};
 
 use self::words::{Safe, bytes, class, clock, count, span, took};
 use super::{
-    CertificateRow, DestinationRow, InstanceRow, LogRow, ProblemRow, QueryRow, Status, Tone,
+    CertificateRow, DestinationRow, InstanceRow, LogRow, ProblemRow, QueryRow, RetentionRow,
+    Status, Tone,
 };
 
 /// The agent itself.
@@ -42,6 +43,7 @@ pub(super) fn html(status: &Status, about: &About) -> String {
     problems(&mut out, &status.problems);
     instances(&mut out, status);
     logs(&mut out, &status.destinations, &status.logs);
+    retention(&mut out, &status.retention);
     certificates(&mut out, &status.certificates, about.now);
     out.push_str(
         "<footer class=\"small\">For machines: <a href=\"metrics\">metrics</a> · \
@@ -65,6 +67,7 @@ fn verdict(status: &Status, now: SystemTime) -> (Tone, String) {
         .chain(queries.map(|row| row.tone))
         .chain(status.logs.iter().map(|row| row.tone))
         .chain(status.destinations.iter().map(|row| row.tone))
+        .chain(status.retention.iter().map(|row| row.tone))
         .chain(status.problems.iter().map(|row| row.tone))
         .chain(status.certificates.iter().map(|row| tone_of_end(row, now)))
         .collect();
@@ -296,6 +299,25 @@ fn logs(out: &mut String, destinations: &[DestinationRow], rows: &[LogRow]) {
     }
     if rows.is_empty() {
         out.push_str("<tr><td class=\"dim\" colspan=\"5\">No file has been found yet.</td></tr>\n");
+    }
+    out.push_str("</tbody>\n</table>\n</div>\n");
+}
+
+fn retention(out: &mut String, rows: &[RetentionRow]) {
+    if rows.is_empty() {
+        return;
+    }
+    out.push_str(
+        "<h2>Retention</h2>\n<div class=\"card\">\n<table>\n<thead><tr><th>Route</th><th>To be kept</th>\
+         <th>Kept</th><th>Verdict</th></tr></thead>\n<tbody>\n",
+    );
+    for row in rows {
+        out.push_str("<tr>");
+        cell(out, "Route", &row.route);
+        cell(out, "To be kept", row.configured.as_deref().unwrap_or_default());
+        cell(out, "Kept", row.effective.as_deref().unwrap_or("not known"));
+        judged(out, "Verdict", row.tone, &row.verdict, Some(&row.message));
+        out.push_str("</tr>\n");
     }
     out.push_str("</tbody>\n</table>\n</div>\n");
 }

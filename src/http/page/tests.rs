@@ -139,6 +139,14 @@ fn full() -> Status {
                 ..DestinationRow::default()
             },
         ],
+        retention: vec![RetentionRow {
+            route: "developer".to_owned(),
+            tone: Tone::Bad,
+            verdict: "too short".to_owned(),
+            configured: Some("7d".to_owned()),
+            effective: Some("for 1d".to_owned()),
+            message: "Loki keeps the records of route developer for 1d only".to_owned(),
+        }],
         certificates: [("shop-1", "server", 90i64), ("shop-1", "ca", 20), ("Loki", "client", -2)]
             .map(|(of, usage, days)| CertificateRow {
                 of: of.to_owned(),
@@ -163,7 +171,8 @@ fn full() -> Status {
 fn everything_is_on_it() {
     let page = html(&full(), &about());
     for text in [
-        "<title>pgvigil: 5 things do not work</title>",
+        "<title>pgvigil: 6 things do not work</title>",
+        "too short</span><p class=\"small\">Loki keeps the records of route developer for 1d only",
         "running for 3 h 20 min, as of 2025-10-09 08:53:20 UTC",
         "did you mean GAUGE?",
         "shop-2.internal:5432 does not answer",
@@ -235,12 +244,20 @@ fn nothing_from_elsewhere_becomes_markup() {
             message: some(),
             ..DestinationRow::default()
         }],
+        retention: vec![RetentionRow {
+            route: evil(),
+            verdict: evil(),
+            configured: some(),
+            effective: some(),
+            message: evil(),
+            ..RetentionRow::default()
+        }],
         certificates: vec![CertificateRow { of: evil(), usage: evil(), expires: now() }],
         problems: vec![ProblemRow { place: evil(), what: evil(), remedy: evil(), tone: Tone::Bad }],
     };
     let page = html(&status, &about());
     assert!(!page.contains("<script") && !page.contains("\" onload"), "{page}");
-    assert_eq!(page.matches("&lt;script&gt;").count(), 29, "{page}");
+    assert_eq!(page.matches("&lt;script&gt;").count(), 34, "{page}");
 }
 
 #[test]
