@@ -13,6 +13,8 @@ mod fault;
 mod file;
 mod findings;
 mod judge;
+#[cfg(test)]
+mod judge_tests;
 mod listing;
 mod read;
 mod report;

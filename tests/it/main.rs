@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test may fail, and say so")]
 
 mod assembling; // records made up, written as the server does, read back
+mod backups; // files, programs and dumps that tell of backups
 mod boards; // dashboards and alert rules
 mod config; // configuration files and what is said about them
 mod collect; // scrapes of real servers: outages, locks, bad queries
