@@ -1,5 +1,6 @@
 //! Replication without its usual lies: lag, base backups, slots.
 
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -134,27 +135,32 @@ fn lag_of_paused_replay_is_the_age_of_the_data() {
 
 #[test]
 fn a_base_backup_is_no_replica() {
-    let Some(primary) = settings().start(15) else { return };
+    // Where nothing is archived, the server removes the history file at once.
+    let archiving = settings().conf("archive_mode = on\narchive_command = 'true'");
+    let Some(primary) = archiving.start(15) else { return };
     let Some(program) = pg_basebackup() else { return };
     let standby = Cluster::standby_of(&primary, &settings());
     let monitor = Monitor::connect(&primary);
     let target = tempfile::tempdir().expect("a directory");
-    let mut backup = Command::new(program)
-        .args(["-X", "stream", "--checkpoint=fast", "--max-rate=1M", "-U", "postgres", "-D"])
-        .arg(target.path().join("copy"))
-        .args(["-h", "127.0.0.1", "-p", &primary.port.to_string()])
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("pg_basebackup");
+    let copy = target.path().join("copy");
+    let mut backup =
+        base_backup(&primary, &program, &copy, &["--max-rate=1M"]).spawn().expect("pg_basebackup");
     // The trap: two walsenders, one of which says that it streams.
     primary.await_sql(
         "SELECT count(*) FROM pg_stat_replication WHERE application_name = 'pg_basebackup' \
          AND state IN ('backup', 'streaming')",
         "2",
     );
+    primary.await_sql("SELECT count(backup_total) FROM pg_stat_progress_basebackup", "1");
     let rows = monitor.query("pg_stat_replication").expect("rows");
     let senders = monitor.query("pg_stat_replication_walsenders").expect("rows");
-    backup.kill().expect("a child of ours");
+    let running = monitor.row("pg_backup");
+    let last = || number(&monitor.row("pg_backup_base_last"), "last");
+    let of_standby = last();
+    // Ended by the server: killed, the tool would leave its own child behind.
+    primary.sql(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_replication WHERE application_name = 'pg_basebackup'",
+    );
     backup.wait().expect("a child of ours");
     let names: Vec<_> = rows.iter().map(|row| text(row, "application_name")).collect();
     assert_eq!(names, ["standby"]);
@@ -166,6 +172,29 @@ fn a_base_backup_is_no_replica() {
     };
     assert_eq!((count("backup"), count("streaming"), count("catchup")), (1.0, 2.0, 0.0));
     drop(standby);
+    assert_eq!(number(&running, "in_progress"), 1.0);
+    assert!(number(&running, "streamed_bytes") < number(&running, "bytes"), "{running:?}");
+    // One that was broken off is not the last one; one that ended is, by whatever tool: the standby was
+    // made with the low-level functions.
+    primary.await_sql("SELECT count(*) FROM pg_stat_progress_basebackup", "0");
+    assert_eq!(number(&monitor.row("pg_backup"), "in_progress"), 0.0);
+    assert_eq!(last(), of_standby);
+    // The server tells whole seconds.
+    primary.await_sql(&format!("SELECT extract(epoch FROM now()) > {of_standby} + 1"), "t");
+    let whole = base_backup(&primary, &program, &target.path().join("whole"), &[]).status();
+    assert!(whole.expect("pg_basebackup").success());
+    assert!(last() > of_standby);
+}
+
+fn base_backup(of: &Cluster, program: &Path, to: &Path, more: &[&str]) -> Command {
+    let mut command = Command::new(program);
+    command
+        .args(["-X", "stream", "--checkpoint=fast", "-U", "postgres", "-D"])
+        .arg(to)
+        .args(["-h", "127.0.0.1", "-p", &of.port.to_string()])
+        .args(more)
+        .stderr(Stdio::null());
+    command
 }
 
 /// Debian's; the servers that tests install come without it.
