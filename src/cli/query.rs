@@ -39,6 +39,11 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
         let file = file.display();
         let _ = match field {
             Some(field) => writeln!(report, "{file}: read as {dialect}, which `{field}` tells"),
+            None if args.dialect.is_none() && *dialect == Dialect::Native => writeln!(
+                report,
+                "{file}: read as native, as no field tells; where it is another program's, give \
+                 --dialect",
+            ),
             None => writeln!(report, "{file}: read as {dialect}"),
         };
     }

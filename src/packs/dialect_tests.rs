@@ -163,6 +163,12 @@ fn fields_tell_the_dialect() {
     let query = |field: &str| tells(&format!("q: {{query: SELECT 1, {field}, metrics: []}}"));
     assert_eq!(query("name: x, skip: true"), (Dialect::Pgsty, Some("skip")));
     assert_eq!(query("primary: true, desc: x"), (Dialect::Cnpg, Some("primary")));
+    // What nothing tells may be another program's, and so sees what is in `public`.
+    let path = |text: &str| read(text).queries[0].search_path;
+    let plain = "a: {query: SELECT 1 AS n, metrics: [{n: {usage: GAUGE}}]}";
+    assert_eq!(path(plain), Query::FOREIGN_PATH);
+    let own = "a: {query: SELECT 1 AS n, role: any, metrics: [{n: {usage: GAUGE}}]}";
+    assert_eq!(path(own), Query::NATIVE_PATH);
 }
 
 #[test]

@@ -245,7 +245,8 @@ fn of_file(parsed: Result<Parsed, Fault>, pack: &str, file: &Path, told: Option<
                     (None, detected) => detected,
                     (Some(told), _) => (told, None),
                 };
-                queries(&mut walk, &packlike, &pack, dialect, &mut packs);
+                let open = told.is_none() && field.is_none();
+                queries(&mut walk, &packlike, &pack, (dialect, open), &mut packs);
                 packs.files.push((path, dialect, field));
             }
             walk.inside = None;
@@ -256,7 +257,8 @@ fn of_file(parsed: Result<Parsed, Fault>, pack: &str, file: &Path, told: Option<
             Some(told) => (told, None),
             None => dialect::detect(&documents),
         };
-        queries(&mut walk, &documents, &pack, dialect, &mut packs);
+        let open = told.is_none() && field.is_none();
+        queries(&mut walk, &documents, &pack, (dialect, open), &mut packs);
         packs.files.push((file.to_owned(), dialect, field));
     }
     packs.problems = walk.problems;
@@ -277,12 +279,13 @@ fn documents(walk: &mut Walk, parsed: Result<Parsed, Fault>) -> Vec<Node> {
     documents
 }
 
-/// Adds the queries of a text's documents to `packs`.
+/// Adds the queries of a text's documents to `packs`. Where it is open which dialect they speak,
+/// they may be another program's, which finds an application's tables in `public`.
 fn queries(
     walk: &mut Walk,
     documents: &[Node],
     pack: &Arc<str>,
-    dialect: Dialect,
+    (dialect, open): (Dialect, bool),
     packs: &mut Packs,
 ) {
     for document in documents {
@@ -295,7 +298,10 @@ fn queries(
                     foreign::query(walk, pack, dialect, entry)
                 }
             };
-            let Some(query) = read else { continue };
+            let Some(mut query) = read else { continue };
+            if open {
+                query.search_path = Query::FOREIGN_PATH;
+            }
             let found = lint::lint(&query);
             let sound = !found.iter().any(|problem| problem.fatal);
             walk.problems.extend(found);

@@ -167,7 +167,8 @@ pub struct Query {
     /// Of a result of names and values: its columns of the names and of the values. It is read as one
     /// row, of which each name is a column.
     pub pivot: Option<(String, String)>,
-    /// What to set `search_path` to: built-in and native queries name schemas.
+    /// What to set `search_path` to: built-in and native queries name schemas. Those of a file that
+    /// nothing shows to be native may do without.
     pub search_path: &'static str,
 }
 

@@ -15,6 +15,7 @@ mod http; // endpoints, limits, TLS and users of the door
 mod host; // the machine around a server
 mod logs; // the log river: rotation, restarts, routes, the local store
 mod loki; // pushing: answers of every kind, outages, a real Loki
+mod metrics_page; // queries/METRICS.md is what the packs say
 mod pgbouncer; // a pooler by its console, and the latency through it
 mod packs; // the built-in packs on every major, and the traps that they walk around
 mod records; // logs to records, masked: fixtures
