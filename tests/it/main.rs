@@ -10,6 +10,7 @@ mod collect; // scrapes of real servers: outages, locks, bad queries
 mod export; // what is made for other programs, tried on them
 mod exposition; // pages: golden files, promtool, an independent reader
 mod faults; // what goes wrong, told and survived
+mod fuzz; // broken logs by a seeded generator
 mod formats; // csv, json and wrappers: the same records as the text log
 mod http; // endpoints, limits, TLS and users of the door
 mod host; // the machine around a server

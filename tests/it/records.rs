@@ -59,7 +59,7 @@ fn compare(log: &Path, extension: &str, got: &str) {
 
 #[test]
 fn logs_become_their_records() {
-    for log in logs("stderr") {
+    for log in ["stderr", "wrapped"].into_iter().flat_map(logs) {
         compare(&log, "records", &parse(&log, "credentials"));
     }
 }
