@@ -34,6 +34,10 @@ const TRIFLE: Duration = Duration::from_secs(6);
 /// How long a lane idles without a look at what is due: the other one may be stuck meanwhile.
 const GLANCE: Duration = Duration::from_secs(1);
 
+/// How long a session lives in the rest lane: what the server remembers of all that it looked at is then
+/// given back.
+const LIFE: Duration = Duration::from_secs(3600);
+
 /// How long a statement may go on after the stop has begun, before it is cancelled.
 const LAST_WORD: Duration = Duration::from_millis(500);
 
@@ -73,6 +77,8 @@ enum Parting {
     Lost(Failure),
     /// It was closed to make room for a visit to that database.
     Left(Arc<str>),
+    /// It was closed because the server remembers too much for it.
+    Worn,
 }
 
 impl Worker {
@@ -302,6 +308,7 @@ impl Worker {
                             ahead = Some(database);
                             continue;
                         }
+                        Parting::Worn => continue,
                         Parting::Lost(failure) => failure,
                     };
                     tracing::debug!(instance = self.name, "rest lane: {}", failure.message);
@@ -352,6 +359,8 @@ impl Worker {
             Lane::Fast => &self.fast,
             Lane::Rest => &self.rest,
         };
+        let begin = Instant::now();
+        let mut heavy = false;
         loop {
             if stop.is_draining() {
                 session.close().await;
@@ -359,6 +368,10 @@ impl Worker {
             }
             let job = self.board().next(lane, Instant::now());
             let lost = match job {
+                Job::Wait(_) if lane == Lane::Rest && (heavy || begin.elapsed() > LIFE) => {
+                    session.close().await;
+                    return Parting::Worn;
+                }
                 Job::Wait(until) => {
                     let glance = Instant::now() + GLANCE;
                     tokio::select! {
@@ -374,7 +387,7 @@ impl Worker {
                 }
                 job => {
                     let done = tokio::select! {
-                        lost = self.work(lane, job, &mut session) => Some(lost),
+                        lost = self.work(lane, job, &mut session, &mut heavy) => Some(lost),
                         () = over(stop) => None,
                     };
                     let Some(lost) = done else {
@@ -390,14 +403,21 @@ impl Worker {
         }
     }
 
-    /// Does one job. Returns why the session is lost, when it is.
-    async fn work(&self, lane: Lane, job: Job, session: &mut Session) -> Option<Failure> {
+    /// Does one job; `heavy` becomes true when it has cost the server much memory that the session
+    /// keeps. Returns why the session is lost, when it is.
+    async fn work(
+        &self,
+        lane: Lane,
+        job: Job,
+        session: &mut Session,
+        heavy: &mut bool,
+    ) -> Option<Failure> {
         match job {
             Job::Wait(_) => None,
             Job::Ping => self.ping(lane, session).await,
             Job::Facts => self.read_facts(session).await,
             Job::Query(index) => self.query(lane, index, session).await,
-            Job::Visit(database) => self.look_around(&database, session, None).await,
+            Job::Visit(database) => self.look_around(&database, session, None, heavy).await,
         }
     }
 

@@ -1,7 +1,12 @@
-//! What the agent costs: CPU seconds and latency per 1,000 scrapes, CPU seconds per GiB of log, and
-//! memory, each beside a peer where one is installed. `cargo bench` prints it; nothing is asserted.
+//! What the agent costs, beside peers where they are installed: CPU of a scrape, its own and the
+//! server's, latency, memory; CPU seconds per GiB of log. `cargo bench` prints it; nothing is asserted.
 //!
-//! `PGVIGIL_BENCH_MIB` sets the size of the log (default 64), `PGVIGIL_BENCH_SCRAPES` the scrapes (1000).
+//! | variable | default | |
+//! | --- | --- | --- |
+//! | `PGVIGIL_BENCH_SCRAPES` | 12 | scrapes of each subject |
+//! | `PGVIGIL_BENCH_EVERY` | 5 | seconds from one scrape to the next |
+//! | `PGVIGIL_BENCH_TABLES` | 10000 | tables of the second server; 0: no second server |
+//! | `PGVIGIL_BENCH_MIB` | 64 | size of the log; 0: no log |
 
 #![allow(clippy::print_stdout, reason = "a benchmark prints")]
 
@@ -10,16 +15,14 @@ mod support;
 
 mod generate;
 mod measure;
+mod peers;
+mod scrapes;
 
-use std::net::SocketAddr;
-use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use measure::{Table, cpu_seconds, peak_mib};
-use support::agent::{Agent, get, pgvigil, sample};
-use support::postgres::Cluster;
-use support::process::{Server, free_port};
+use support::agent::{Agent, pgvigil, sample};
 use tempfile::TempDir;
 
 fn main() {
@@ -27,115 +30,19 @@ fn main() {
     if std::env::args().any(|argument| argument == "--test") {
         return;
     }
-    let number = |name: &str, default| {
-        std::env::var(name).ok().and_then(|v| v.parse().ok()).unwrap_or(default)
-    };
-    let scrapes = number("PGVIGIL_BENCH_SCRAPES", 1000);
+    scrapes::costs(&scrapes::Size {
+        scrapes: number("PGVIGIL_BENCH_SCRAPES", 12).max(1),
+        every: Duration::from_secs(number("PGVIGIL_BENCH_EVERY", 5)),
+        tables: number("PGVIGIL_BENCH_TABLES", 10_000),
+    });
     let mebibytes = number("PGVIGIL_BENCH_MIB", 64);
-    scrape_cost(scrapes);
-    log_cost(mebibytes);
+    if mebibytes > 0 {
+        log_cost(mebibytes);
+    }
 }
 
-/// `count` scrapes in a row of one idle server: ours, and postgres_exporter's where it is installed.
-fn scrape_cost(count: u64) {
-    let Some(cluster) = [18, 17, 16, 15, 14, 13].into_iter().find_map(Cluster::start) else {
-        return;
-    };
-    let mut table = Table::new(&[
-        "scrapes",
-        "series",
-        "median ms",
-        "worst ms",
-        "CPU s per 1,000",
-        "server CPU s",
-        "peak MiB",
-    ]);
-
-    let agent = Agent::start(&format!(
-        "instances: [{{name: bench, dsn: \"{}\"}}]\n",
-        cluster.monitor_dsn()
-    ));
-    agent.await_metrics(Duration::from_secs(20), |page| sample(page, "pg_up", &[]) == Some(1.0));
-    // Its first round of the slow queries is not what is measured here.
-    std::thread::sleep(Duration::from_secs(5));
-    let ours = Subject { name: "pgvigil", address: agent.address, pid: agent.pid() };
-    let ours = ours.measure(&cluster, count, &mut table);
-    drop(agent);
-
-    if let Some(peer) = std::env::var_os("POSTGRES_EXPORTER") {
-        let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
-        let directory = TempDir::new().expect("a temporary directory");
-        let mut command = Command::new(&peer);
-        command
-            .arg(format!("--web.listen-address={address}"))
-            .env("DATA_SOURCE_NAME", format!("{}?sslmode=disable", cluster.monitor_dsn()));
-        let mut server = Server::start("postgres_exporter", command, directory.path());
-        server
-            .await_ready(Duration::from_secs(10), || std::net::TcpStream::connect(address).is_ok());
-        let theirs = Subject { name: "postgres_exporter", address, pid: server.pid() };
-        let theirs = theirs.measure(&cluster, count, &mut table);
-        table.ratio("pgvigil / postgres_exporter, a scrape a second", ours / theirs);
-    } else {
-        println!(
-            "POSTGRES_EXPORTER is not set (tests/install postgres-exporter sets it): no peer for scrapes"
-        );
-    }
-    table.print();
-}
-
-/// What is scraped.
-struct Subject {
-    name: &'static str,
-    address: SocketAddr,
-    pid: u32,
-}
-
-impl Subject {
-    /// Scrapes a second apart, so that each asks the server anew, then `count` in a row, of which most
-    /// read what is known already. Gives the CPU of the former.
-    fn measure(&self, cluster: &Cluster, count: u64, table: &mut Table) -> f64 {
-        let spent =
-            self.run("a second apart", Duration::from_millis(1050), count / 5, cluster, table);
-        self.run("in a row", Duration::from_millis(10), count, cluster, table);
-        spent
-    }
-
-    fn run(
-        &self,
-        how: &str,
-        pause: Duration,
-        count: u64,
-        cluster: &Cluster,
-        table: &mut Table,
-    ) -> f64 {
-        let server_before: f64 = cluster.children().into_iter().map(cpu_seconds).sum();
-        let before = cpu_seconds(self.pid);
-        let mut took = Vec::new();
-        let mut series = 0;
-        for _ in 0..count {
-            let started = Instant::now();
-            let reply = get(self.address, "/metrics", &[]);
-            took.push(started.elapsed().as_secs_f64() * 1000.0);
-            series = reply.body.lines().filter(|l| !l.is_empty() && !l.starts_with('#')).count();
-            std::thread::sleep(pause);
-        }
-        took.sort_by(f64::total_cmp);
-        let spent = (cpu_seconds(self.pid) - before) * 1000.0 / count as f64;
-        let server = cluster.children().into_iter().map(cpu_seconds).sum::<f64>() - server_before;
-        table.row(
-            &format!("{}, {how}", self.name),
-            &[
-                count.to_string(),
-                series.to_string(),
-                format!("{:.2}", took[took.len() / 2]),
-                format!("{:.2}", took[took.len() - 1]),
-                format!("{spent:.2}"),
-                format!("{server:.2}"),
-                format!("{:.1}", peak_mib(self.pid)),
-            ],
-        );
-        spent
-    }
+fn number<T: std::str::FromStr>(variable: &str, default: T) -> T {
+    std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
 /// A generated log from the file to the acknowledged push, against a stub that answers only 204.
@@ -164,6 +71,7 @@ fn log_cost(mebibytes: u64) {
     let elapsed = started.elapsed().as_secs_f64();
     let cpu = cpu_seconds(agent.pid());
     let gib = bytes as f64 / f64::from(1 << 30);
+    println!("\na log from its file to acknowledged pushes");
     let mut table =
         Table::new(&["MiB", "records", "seconds", "CPU s per GiB", "MiB per CPU s", "peak MiB"]);
     table.row(

@@ -1,14 +1,47 @@
-//! Reading what a process has cost, a stub that acknowledges every push, and tables that align.
+//! What processes have cost, a stub that acknowledges every push, and tables that align.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 
-/// User and system CPU seconds of a process so far (proc(5), `/proc/PID/stat` fields 14 and 15).
+/// User and system CPU seconds of a process so far.
 pub(crate) fn cpu_seconds(pid: u32) -> f64 {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let after = stat.rsplit_once(") ").map_or("", |(_, after)| after);
-    let ticks: u64 = after.split(' ').skip(11).take(2).filter_map(|f| f.parse::<u64>().ok()).sum();
-    ticks as f64 / rustix::param::clock_ticks_per_second() as f64
+    Stat::of(pid).map_or(0.0, |stat| stat.own)
+}
+
+/// The same of a PostgreSQL server with all its processes, those that have ended too.
+pub(crate) fn server_cpu_seconds(postmaster: u32) -> f64 {
+    let processes = std::fs::read_dir("/proc").expect("/proc").filter_map(Result::ok);
+    let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let living: f64 = pids
+        .filter_map(Stat::of)
+        .filter(|stat| stat.parent == postmaster)
+        .map(|stat| stat.own)
+        .sum();
+    living + Stat::of(postmaster).map_or(0.0, |stat| stat.own + stat.ended)
+}
+
+/// From proc(5), `/proc/PID/stat`: the parent (field 4), CPU seconds of the process (14, 15) and of the
+/// children that it has seen end (16, 17).
+struct Stat {
+    parent: u32,
+    own: f64,
+    ended: f64,
+}
+
+impl Stat {
+    fn of(pid: u32) -> Option<Self> {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // The second field is a command in parentheses and may hold blanks.
+        let fields: Vec<&str> = stat.rsplit_once(") ")?.1.split(' ').collect();
+        let field = |n: usize| fields.get(n - 3)?.parse::<u64>().ok();
+        let per_second = rustix::param::clock_ticks_per_second() as f64;
+        let seconds = |a, b| Some((field(a)? + field(b)?) as f64 / per_second);
+        Some(Self {
+            parent: u32::try_from(field(4)?).ok()?,
+            own: seconds(14, 15)?,
+            ended: seconds(16, 17)?,
+        })
+    }
 }
 
 /// The most memory that a process has held resident (`VmHWM`), in MiB.
@@ -69,27 +102,21 @@ fn answer(mut stream: TcpStream) -> Option<()> {
 /// Rows of text under headings, aligned.
 pub(crate) struct Table {
     rows: Vec<Vec<String>>,
-    notes: Vec<String>,
 }
 
 impl Table {
     pub(crate) fn new(headings: &[&str]) -> Self {
         let first = std::iter::once(String::new()).chain(headings.iter().map(|h| (*h).to_owned()));
-        Self { rows: vec![first.collect()], notes: Vec::new() }
+        Self { rows: vec![first.collect()] }
     }
 
     pub(crate) fn row(&mut self, name: &str, values: &[String]) {
         self.rows.push(std::iter::once(name.to_owned()).chain(values.iter().cloned()).collect());
     }
 
-    pub(crate) fn ratio(&mut self, what: &str, ratio: f64) {
-        self.notes.push(format!("{what}: {ratio:.2} of the CPU"));
-    }
-
     pub(crate) fn print(&self) {
         let columns = self.rows[0].len();
         let width = |c: usize| self.rows.iter().map(|r| r[c].chars().count()).max().unwrap_or(0);
-        println!();
         for row in &self.rows {
             let line: Vec<String> = (0..columns)
                 .map(|c| {
@@ -101,9 +128,6 @@ impl Table {
                 })
                 .collect();
             println!("{}", line.join("  "));
-        }
-        for note in &self.notes {
-            println!("{note}");
         }
     }
 }

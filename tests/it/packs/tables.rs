@@ -96,7 +96,7 @@ fn temporary_tables_that_no_session_owns_are_orphaned() {
                         tokio_postgres::connect(&cluster.dsn(), tokio_postgres::NoTls)
                             .await
                             .expect("a session");
-                    tokio::task::spawn(connection);
+                    runtime.spawn(connection);
                     let sql = format!("CREATE TEMP TABLE left{n} (id int)");
                     client.batch_execute(&sql).await.expect("a table");
                     client
