@@ -123,15 +123,27 @@ fn every_alert_fires_and_clears() {
     fs::write(directory.path().join("packs/wares.yaml"), PACK).unwrap();
     let loki = ([127, 0, 0, 1], free_port()).into();
     let stub = Stub::start_at(loki);
+    // The machine as files: what is beside the servers in truth is not ours to fill, and may be full.
+    let journal = directory.path().join("machine/journal");
+    fs::create_dir_all(&journal).unwrap();
+    let memory = |available: u64| {
+        let text = format!(
+            "MemTotal: 100 kB\nMemFree: {available} kB\nMemAvailable: {available} kB\nInactive(file): 0 kB\n"
+        );
+        fs::write(directory.path().join("machine/meminfo"), text).unwrap();
+    };
+    memory(50);
     let file = directory.path().join("pgvigil.yml");
     fs::write(
         &file,
         format!(
-            "cluster: c\nstate_directory: {0}/state\npacks: {{directories: [\"{0}/packs\"]}}\ninstances:\n  \
-             - {{name: shop, dsn: \"{1}\"}}\n  \
+            "cluster: c\nstate_directory: {0}/state\npacks: {{directories: [\"{0}/packs\"]}}\n\
+             collection: {{intervals: {{fast: 1s, medium: 2s, slow: 2s}}}}\n\
+             host: {{proc: {0}/machine, cgroup: {0}/machine, root: {0}/machine}}\ninstances:\n  \
+             - {{name: shop, dsn: \"{1}\", storage: {{wal: {{path: {0}/machine/journal, size: 10MiB}}}}}}\n  \
              - {{name: stopped, dsn: \"{2}\", packs: {{exclude: [wares]}}}}\n  \
              - {{name: starting, dsn: \"{3}\", packs: {{exclude: [wares]}}}}\n\
-             logs: {{sources: [{{name: shop, files: [\"{4}/log/*.log\"]}}], loki: {{url: \"{5}\"}}}}\n",
+             logs: {{sources: [{{name: shop, files: [\"{4}/l*g/*.log\"]}}], loki: {{url: \"{5}\"}}}}\n",
             directory.path().display(),
             shop.dsn(),
             stopped.monitor_dsn(),
@@ -174,6 +186,16 @@ fn every_alert_fires_and_clears() {
     watched.stays(Duration::from_secs(4), &two);
     starting.end_starting();
     stopped.start_again();
+    watched.until(SOON, &[]);
+
+    fs::write(journal.join("segment"), vec![1; 19 << 19]).unwrap();
+    watched.until(SOON, &[("PostgresSpaceLow", "shop")]);
+    fs::remove_file(journal.join("segment")).unwrap();
+    watched.until(SOON, &[]);
+    memory(5);
+    let all = ["shop", "starting", "stopped"].map(|server| ("PostgresMemoryLow", server));
+    watched.until(SOON, &all);
+    memory(50);
     watched.until(SOON, &[]);
 
     let archive = |command: &str| {
