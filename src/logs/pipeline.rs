@@ -161,6 +161,9 @@ impl Shipper {
         if logs.destination == Destination::Local || plan.lanes.keys().any(|key| key.spooled) {
             group.spawn("log store's age", trim(Arc::clone(&store), group.signal()));
         }
+        let (saver, stop) = (Arc::clone(&checkpoint), group.signal());
+        let saving = async move { saver.keep_saving(&stop).await };
+        group.spawn("log checkpoint", held(lock.clone(), saving));
         plan.start_sources(logs, log_settings, group, &checkpoint);
         Ok(shipper)
     }

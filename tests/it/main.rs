@@ -15,6 +15,7 @@ mod formats; // csv, json and wrappers: the same records as the text log
 mod http; // endpoints, limits, TLS and users of the door
 mod host; // the machine around a server
 mod logs; // the log river: rotation, restarts, routes, the local store
+mod logs_model; // random schedules of writing, rotation, kills and faults
 mod loki; // pushing: answers of every kind, outages, a real Loki
 mod metrics_page; // queries/METRICS.md is what the packs say
 mod pgbouncer; // a pooler by its console, and the latency through it

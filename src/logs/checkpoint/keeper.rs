@@ -9,8 +9,10 @@ use std::time::SystemTime;
 
 use prometheus::{IntCounter, IntCounterVec};
 use rustix::fs::{FlockOperation, flock};
+use tokio::sync::Notify;
 
 use super::{Loaded, State, file};
+use crate::task::Stop;
 use crate::telemetry::Telemetry;
 
 /// Why the state directory cannot be used.
@@ -42,6 +44,7 @@ pub(in crate::logs) struct Checkpoint {
     /// The version of the state that is safe on disk. Who holds it, writes.
     saved: tokio::sync::Mutex<u64>,
     problem: Mutex<Option<String>>,
+    hurry: Notify,
     saves: IntCounter,
     errors: IntCounter,
     saved_at: Option<SystemTime>,
@@ -113,6 +116,7 @@ impl Checkpoint {
             state: Mutex::new(Versioned { state, version: 1 }),
             saved: tokio::sync::Mutex::new(0),
             problem: Mutex::new(None),
+            hurry: Notify::new(),
             saves: telemetry.counter("pgvigil_checkpoint_saves_total", "Checkpoints written."),
             errors: telemetry.counter(
                 "pgvigil_checkpoint_errors_total",
@@ -184,6 +188,22 @@ impl Checkpoint {
                 *problem = Some(sentence);
                 false
             }
+        }
+    }
+
+    /// Asks for a save that nobody waits for: something is known that a restart must know.
+    pub(in crate::logs) fn save_soon(&self) {
+        self.hurry.notify_one();
+    }
+
+    /// Saves when it was asked to, until the stop begins.
+    pub(in crate::logs) async fn keep_saving(&self, stop: &Stop) {
+        loop {
+            tokio::select! {
+                () = self.hurry.notified() => {}
+                () = stop.draining() => return,
+            }
+            self.save().await;
         }
     }
 

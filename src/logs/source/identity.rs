@@ -44,9 +44,14 @@ impl Head {
         usize::from(self.length) == HEAD
     }
 
-    /// Long enough to tell files apart by itself: about one line of a log.
+    /// Nothing was there to be hashed.
+    pub(in crate::logs) fn is_empty(self) -> bool {
+        self.length == 0
+    }
+
+    /// Long enough to tell files apart without their inodes: as much as a time in milliseconds.
     pub(in crate::logs) fn is_telling(self) -> bool {
-        self.length >= 64
+        self.length >= 16
     }
 }
 

@@ -4,6 +4,7 @@
 mod files;
 mod identity;
 mod lines;
+mod meet;
 mod reader;
 mod reading;
 mod scan;

@@ -37,6 +37,15 @@ pub(super) enum Look {
     Done,
 }
 
+/// What size and time say, before anything is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Glance {
+    Same,
+    Changed,
+    /// Less than was read: truncated.
+    Shorter,
+}
+
 /// A file with a name and a place in the checkpoint.
 pub(super) struct Tracked {
     pub(super) id: FileId,
@@ -58,6 +67,8 @@ pub(super) struct Tracked {
     /// Content that is gone from the disk: what is in memory is still given out.
     pub(super) gone: bool,
     finishing: bool,
+    /// Its size as it was seen before the last change.
+    size_before: u64,
     last_growth: Instant,
 }
 
@@ -83,6 +94,7 @@ impl Tracked {
             troubled: false,
             gone: false,
             finishing: false,
+            size_before: 0,
             last_growth: now,
         };
         tracked.open(file, marks)?;
@@ -131,6 +143,32 @@ impl Tracked {
         self.readers.iter().map(FileReader::end).max().unwrap_or(0)
     }
 
+    /// Looks at size and time.
+    pub(super) fn glance(&mut self, now: Instant) -> io::Result<Glance> {
+        let Some(file) = self.file.as_ref().filter(|_| !self.finishing) else {
+            return Ok(Glance::Same);
+        };
+        let meta = file.metadata()?;
+        if meta.len() < self.most_end() {
+            return Ok(Glance::Shorter);
+        }
+        let modified = scan::modified(&meta);
+        if (meta.len(), modified) == (self.seen.size, self.seen.modified) {
+            return Ok(Glance::Same);
+        }
+        self.last_growth = now;
+        self.readers.iter_mut().for_each(|reader| reader.at_end = false);
+        self.size_before = self.seen.size;
+        self.seen.size = meta.len();
+        self.seen.modified = modified;
+        Ok(Glance::Changed)
+    }
+
+    /// The content is another one: what was seen just now is the new one's.
+    pub(super) fn replaced(&mut self) {
+        self.seen.size = self.size_before;
+    }
+
     /// Reads what there is, in fair pieces. `keep` stores a decision that shapes records.
     pub(super) fn look(
         &mut self,
@@ -139,22 +177,6 @@ impl Tracked {
         now: Instant,
         keep: &mut dyn FnMut(Cut),
     ) -> io::Result<Look> {
-        let known = (self.seen.size, self.seen.modified);
-        if let Some(file) = &self.file
-            && !self.finishing
-        {
-            let meta = file.metadata()?;
-            if meta.len() < self.most_end() {
-                return Ok(Look::Replaced);
-            }
-            let modified = scan::modified(&meta);
-            if meta.len() != self.seen.size || modified != self.seen.modified {
-                self.last_growth = now;
-                self.readers.iter_mut().for_each(|reader| reader.at_end = false);
-            }
-            self.seen.size = meta.len();
-            self.seen.modified = modified;
-        }
         let mut busy = false;
         let mut full = false;
         for at in 0..self.readers.len() {
@@ -164,8 +186,7 @@ impl Tracked {
                 Step::Busy => busy = true,
                 Step::Full => full = true,
                 Step::Changed => {
-                    // What was seen just now is the new content's.
-                    (self.seen.size, self.seen.modified) = known;
+                    self.replaced();
                     return Ok(Look::Replaced);
                 }
                 Step::End => {}

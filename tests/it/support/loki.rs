@@ -178,6 +178,10 @@ pub struct Push {
     pub entries: Vec<Entry>,
     /// Bytes of the message before snappy.
     pub size: usize,
+    /// What it was answered; 0 where the connection was closed instead.
+    pub status: u16,
+    /// So many of its first entries are not stored.
+    pub refused: usize,
 }
 
 #[derive(Default)]
@@ -375,13 +379,6 @@ impl Stub {
             *open += 1;
             let open = *open;
             shared.most_in_flight = shared.most_in_flight.max(open);
-            shared.pushes.push(Push {
-                labels: labels.clone(),
-                tenant: headers.get("x-scope-orgid").cloned(),
-                authorization: headers.get("authorization").cloned(),
-                entries: entries.clone(),
-                size: plain.len(),
-            });
             let all = entries.len();
             let refused = shared.refused_tenant.clone();
             let refused = refused.filter(|(name, _)| headers.get("x-scope-orgid") == Some(name));
@@ -389,7 +386,7 @@ impl Stub {
                 Some((_, status)) => Some(Fault::Answer { status, body: "no".to_owned() }),
                 None => shared.next_fault(),
             };
-            match fault {
+            let outcome = match fault {
                 None => (0, Duration::ZERO, Some((204, String::new()))),
                 Some(Fault::Slow(by)) => (0, by, Some((204, String::new()))),
                 Some(Fault::Reset) => (0, Duration::ZERO, None),
@@ -403,7 +400,17 @@ impl Stub {
                     );
                     (refused, Duration::ZERO, Some((400, body)))
                 }
-            }
+            };
+            shared.pushes.push(Push {
+                labels: labels.clone(),
+                tenant: headers.get("x-scope-orgid").cloned(),
+                authorization: headers.get("authorization").cloned(),
+                entries: entries.clone(),
+                size: plain.len(),
+                status: outcome.2.as_ref().map_or(0, |(status, _)| *status),
+                refused: outcome.0,
+            });
+            outcome
         };
         std::thread::sleep(slow);
         let mut shared = self.lock();
