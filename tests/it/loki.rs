@@ -155,6 +155,49 @@ fn a_real_loki_shows_a_deadlock_as_one_entry() {
     assert_eq!(entry.metadata.get("level").map(String::as_str), Some("error"));
 }
 
+/// What the agent pushes with.
+fn client(loki: &Loki) -> pgvigil::loki::Loki {
+    let target = pgvigil::config::LokiTarget {
+        url: loki.url(),
+        labels: std::collections::BTreeMap::new(),
+        basic_auth: None,
+        bearer_token: None,
+        ca_file: None,
+        cert_file: None,
+        key_file: None,
+        place: pgvigil::config::Place::default(),
+    };
+    pgvigil::loki::Loki::new(&target, &pgvigil::telemetry::Telemetry::new()).unwrap()
+}
+
+/// What "exactly once" can mean: Loki leaves out an equal entry as long as the first one lies in the block
+/// that is being filled; once that block is closed it stores both, and a log query shows one of them.
+#[test]
+fn a_real_loki_shows_once_what_came_twice() {
+    let Some(loki) = Loki::start() else { return };
+    let client = client(&loki);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let now = i64::try_from(std::time::UNIX_EPOCH.elapsed().unwrap().as_nanos()).unwrap();
+    let push = |range: std::ops::Range<i64>| {
+        let mut encoded = pgvigil::loki::Entries::default();
+        for n in range.clone() {
+            encoded.push(now - 60_000_000_000 + n, &format!("{n:0200}"), &[("level", "info")]);
+        }
+        let body = encoded.body(STREAM, 0..encoded.len());
+        let pushed = runtime.block_on(client.push(None, body, range.end.abs_diff(range.start)));
+        assert_eq!(pushed.outcome.as_str(), "stored", "{pushed:?}");
+    };
+    push(0..100);
+    push(50..100);
+    assert_eq!(loki.count(STREAM, 1), 100, "the block of the first ones is still open");
+    for at in 1..20 {
+        push(at * 100..(at + 1) * 100);
+    }
+    push(0..100);
+    assert_eq!(loki.entries(STREAM).len(), 2000, "a log query");
+    assert_eq!(loki.count(STREAM, 1), 2100, "a metric query counts what lies in two blocks");
+}
+
 /// The stream that `push` sends to.
 const STREAM: &str = "{service_name=\"postgresql\", test=\"answers\"}";
 
@@ -166,17 +209,7 @@ fn a_real_loki_refuses_what_it_says_and_the_count_is_exact() {
         ("per_stream_rate_limit_burst: 1GB", "per_stream_rate_limit_burst: 400KB"),
     ];
     let Some(loki) = Loki::start_with(limits) else { return };
-    let target = pgvigil::config::LokiTarget {
-        url: loki.url(),
-        labels: std::collections::BTreeMap::new(),
-        basic_auth: None,
-        bearer_token: None,
-        ca_file: None,
-        cert_file: None,
-        key_file: None,
-        place: pgvigil::config::Place::default(),
-    };
-    let client = pgvigil::loki::Loki::new(&target, &pgvigil::telemetry::Telemetry::new()).unwrap();
+    let client = client(&loki);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let now = i64::try_from(std::time::UNIX_EPOCH.elapsed().unwrap().as_nanos()).unwrap();
     let minutes = |n: i64| n * 60_000_000_000;
@@ -261,9 +294,10 @@ fn three_kills_lose_nothing_and_repeat_nothing() {
     }
     let query = "{service_name=\"postgresql\"}";
     let deadline = Instant::now() + Duration::from_secs(60);
-    while loki.count(query, 1) < RECORDS as u64 {
+    // A metric query may count what was sent again twice (see above), so it is not what is waited for.
+    while loki.entries(query).len() < RECORDS {
         assert!(Instant::now() < deadline, "{} arrived\n{}", loki.count(query, 1), agent.log());
-        std::thread::sleep(Duration::from_millis(200));
+        std::thread::sleep(Duration::from_millis(500));
     }
     assert_eq!(agent.stop(), 0);
     let mut times = vec![0; RECORDS];
@@ -274,5 +308,4 @@ fn three_kills_lose_nothing_and_repeat_nothing() {
     let missing: Vec<usize> = (0..RECORDS).filter(|n| times[*n] == 0).collect();
     let twice: Vec<usize> = (0..RECORDS).filter(|n| times[*n] > 1).collect();
     assert!(missing.is_empty() && twice.is_empty(), "missing {missing:?}\ntwice {twice:?}");
-    assert_eq!(loki.count(query, 1), RECORDS as u64);
 }
