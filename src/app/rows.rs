@@ -3,11 +3,12 @@
 use std::time::{Duration, SystemTime};
 
 use super::rivers::Rivers;
+use crate::backups::{BackupStatus, State};
 use crate::collect::{InstanceStatus, QueryStatus};
 use crate::config::Problem;
 use crate::http::{
-    CertificateRow, DestinationRow, InstanceRow, LogRow, ProblemRow, QueryRow, RetentionRow,
-    Status, Tone,
+    BackupRow, CertificateRow, DestinationRow, InstanceRow, LogRow, ProblemRow, QueryRow,
+    RetentionRow, Status, Tone,
 };
 use crate::instances::SESSIONS;
 use crate::logs::LogStatus;
@@ -25,6 +26,7 @@ pub(super) fn status(rivers: &Rivers) -> Status {
         status.queries.extend(found.queries.iter().map(|query| query_row(&found.name, query)));
         status.instances.push(instance_row(found));
     }
+    status.backups = rivers.backups.status().iter().map(backup).collect();
     if let Some(shipper) = &rivers.shipper {
         logs(&mut status, &shipper.status(), rivers);
     }
@@ -147,6 +149,27 @@ fn query_row(instance: &str, query: &QueryStatus) -> QueryRow {
         age: query.age,
         took: query.duration,
         series: query.series,
+    }
+}
+
+fn backup(found: &BackupStatus) -> BackupRow {
+    let tone = |state: &State| match state {
+        State::Ok => Tone::Good,
+        State::WindowShort | State::Stale | State::Shrunken => Tone::Warn,
+        _ => Tone::Bad,
+    };
+    let words: Vec<&str> = found.states.iter().map(|state| state.as_str()).collect();
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a size in bytes")]
+    let size = found.bytes.map(|bytes| bytes as u64);
+    let last = found.last_success.and_then(|at| SystemTime::try_from(at).ok());
+    BackupRow {
+        server: found.server.clone(),
+        source: found.source.clone(),
+        tone: found.states.iter().map(tone).max().unwrap_or_default(),
+        state: if words.is_empty() { "not yet read".to_owned() } else { words.join(", ") },
+        message: found.message.clone(),
+        last: last.and_then(|at| SystemTime::now().duration_since(at).ok()),
+        size,
     }
 }
 

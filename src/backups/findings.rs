@@ -92,3 +92,17 @@ pub(crate) struct Findings {
     /// What the tool itself finds wrong, in its own words.
     pub(crate) complaint: Option<String>,
 }
+
+impl Findings {
+    /// Repositories that are named or have a backup; where there is neither, the one without a name.
+    pub(crate) fn places(&self) -> Vec<Option<String>> {
+        let mut all: Vec<Option<String>> = self.repositories.iter().cloned().map(Some).collect();
+        all.extend(self.taken.iter().map(|taken| taken.repository.clone()));
+        all.sort_unstable();
+        all.dedup();
+        if all.is_empty() {
+            all.push(None);
+        }
+        all
+    }
+}

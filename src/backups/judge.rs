@@ -161,7 +161,7 @@ pub(crate) fn judge(backup: &Backup, known: &Known<'_>, now: Timestamp) -> Verdi
     match known.findings {
         None => hold(State::NoneKnown, true),
         Some(findings) => {
-            for repository in repositories(findings) {
+            for repository in findings.places() {
                 let here: Vec<&Taken> =
                     findings.taken.iter().filter(|taken| taken.repository == repository).collect();
                 let newest = newest(&here, Outcome::Done, |_| true);
@@ -186,18 +186,6 @@ pub(crate) fn judge(backup: &Backup, known: &Known<'_>, now: Timestamp) -> Verdi
     }
     verdict.states.sort_unstable();
     verdict
-}
-
-/// Those that are named or have a backup; where there is neither, the one without a name.
-fn repositories(findings: &Findings) -> Vec<Option<String>> {
-    let mut all: Vec<Option<String>> = findings.repositories.iter().cloned().map(Some).collect();
-    all.extend(findings.taken.iter().map(|taken| taken.repository.clone()));
-    all.sort_unstable();
-    all.dedup();
-    if all.is_empty() {
-        all.push(None);
-    }
-    all
 }
 
 fn newest<'t>(

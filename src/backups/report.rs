@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::fault::Reason;
-use super::findings::Kind;
+use super::findings::{Findings, Kind};
 use super::judge::{Known, State, Verdict};
 use crate::config::{Backup, BackupSource};
 use crate::metric::{Family, Kind as Type, Labels};
@@ -146,7 +146,7 @@ impl Report {
                 #[expect(clippy::cast_precision_loss, reason = "a file system's free bytes")]
                 self.push("pg_backup_space_available_bytes", labels.clone(), space as f64);
             }
-            self.lasts(labels, backup, findings.listed, verdict);
+            self.lasts(labels, backup, findings, verdict);
             for (repository, start) in &verdict.window {
                 let own = labels.over(&place(repository.as_deref()));
                 let name = "pg_backup_recovery_window_start_timestamp_seconds";
@@ -159,14 +159,19 @@ impl Report {
         }
     }
 
-    fn lasts(&mut self, labels: &Labels, backup: &Backup, listed: bool, verdict: &Verdict) {
+    fn lasts(&mut self, labels: &Labels, backup: &Backup, findings: &Findings, verdict: &Verdict) {
         // Where there is none at all, the counts say so.
-        if listed && verdict.last.is_empty() {
+        let lacking = findings.places().into_iter().filter(|place| {
+            findings.listed && !verdict.last.keys().any(|(repository, _)| repository == place)
+        });
+        for repository in lacking {
             let kind = match backup.source {
                 BackupSource::Dump => Kind::Dump,
                 _ => Kind::Full,
             };
-            let own = labels.over(&Labels::new([("type", kind.as_str())]));
+            let own = labels
+                .over(&place(repository.as_deref()))
+                .over(&Labels::new([("type", kind.as_str())]));
             self.push("pg_backups_successful", own.clone(), 0.0);
             self.push("pg_backups_failed", own, 0.0);
         }
@@ -174,7 +179,7 @@ impl Report {
             let own = labels
                 .over(&place(repository.as_deref()))
                 .over(&Labels::new([("type", kind.as_str())]));
-            if listed {
+            if findings.listed {
                 #[expect(clippy::cast_precision_loss, reason = "counts of backups")]
                 let counts = (last.successful as f64, last.failed as f64);
                 self.push("pg_backups_successful", own.clone(), counts.0);

@@ -18,6 +18,6 @@ pub mod web_config;
 
 pub use server::{OpenError, Opened, open, serve};
 pub use status::{
-    CertificateRow, DestinationRow, House, InstanceRow, LogRow, ProblemRow, QueryRow, RetentionRow,
-    Scrape, Status, Target, Tone,
+    BackupRow, CertificateRow, DestinationRow, House, InstanceRow, LogRow, ProblemRow, QueryRow,
+    RetentionRow, Scrape, Status, Target, Tone,
 };

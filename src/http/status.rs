@@ -60,6 +60,7 @@ pub struct Status {
     pub logs: Vec<LogRow>,
     pub destinations: Vec<DestinationRow>,
     pub retention: Vec<RetentionRow>,
+    pub backups: Vec<BackupRow>,
     pub certificates: Vec<CertificateRow>,
     pub problems: Vec<ProblemRow>,
 }
@@ -151,6 +152,22 @@ pub struct RetentionRow {
     pub effective: Option<String>,
     /// The verdict in a sentence.
     pub message: String,
+}
+
+/// What one source tells of the backups of one server.
+#[derive(Clone, Debug, Default)]
+pub struct BackupRow {
+    pub server: String,
+    pub source: String,
+    pub tone: Tone,
+    /// The words of `pg_backup_state` that hold.
+    pub state: String,
+    /// Why the source cannot be read and what to do, one sentence.
+    pub message: Option<String>,
+    /// Since the last success ended.
+    pub last: Option<Duration>,
+    /// Bytes of that one.
+    pub size: Option<u64>,
 }
 
 #[derive(Clone, Debug)]

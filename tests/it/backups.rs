@@ -106,6 +106,11 @@ fn a_file_of_json_is_followed() {
     let page = agent.await_metrics(SOON, |page| reason(page, "missing"));
     assert_eq!(sample(&page, SUCCESS, &full), Some(ended as f64));
     assert!(holds(&page, "failed") && !holds(&page, "none_known"));
+    let shown = agent.get("/").body;
+    assert!(
+        shown.contains("failed, window_short, source_error") && shown.contains("it does not exist"),
+        "{shown}"
+    );
     write(&file, &format!("{{\"ended\": {ended}}}\n{{\"ended\": {oldest}}}\n"));
     agent.await_metrics(SOON, |page| holds(page, "ok"));
     let log = agent.log();

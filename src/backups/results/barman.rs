@@ -141,7 +141,9 @@ fn taken(backup: &Backup, zone: &TimeZone) -> Option<Taken> {
         kind,
         outcome,
         repository: None,
-        began: began.or_else(id),
+        // By Barman's own clock, which may be of another zone: good for saying that it did not work, not
+        // for saying how long it took.
+        began: if outcome == Outcome::Done { began } else { began.or_else(id) },
         ended: if outcome == Outcome::Running { None } else { ended },
         bytes: bytes.into_iter().flatten().find_map(Loose::number),
         listed: true,

@@ -69,6 +69,19 @@ fn pgbackrest() {
     assert_eq!(fault.reason, Reason::Ambiguous);
     assert!(fault.sentence.contains("main, other"), "{}", fault.sentence);
 
+    // As pgBackRest 2.45 wrote it: the stanza's code 4 says that its repositories differ.
+    let real = of(BackupSource::PgBackRest, fixture!("pgbackrest-2.45.json"), None).unwrap();
+    assert_eq!(
+        told(&real),
+        [
+            "full Done 1 2026-11-25T07:45:40Z 2026-11-25T07:45:47Z 3043482",
+            "differential Done 1 2026-11-25T07:45:48Z 2026-11-25T07:45:49Z 432",
+            "incremental Done 1 2026-11-25T07:45:50Z 2026-11-25T07:45:52Z 429",
+        ]
+    );
+    assert!(real.complaint.is_none() && !real.running);
+    assert_eq!(real.repositories.len(), 2);
+
     let old = of(BackupSource::PgBackRest, fixture!("pgbackrest-2.30.json"), None).unwrap();
     assert_eq!(told(&old), ["full Done - 2026-01-01T00:00:00Z 2026-01-01T00:00:10Z 3000000"]);
     assert_eq!(of(BackupSource::PgBackRest, b"[]", Some("main")).unwrap().taken, []);
@@ -82,12 +95,19 @@ fn barman() {
         [
             "full Running - 2026-01-04T00:00:00Z - -",
             "full Failed - 2026-01-03T00:00:00Z - -",
-            "incremental Done - 2026-01-02T00:00:01Z 2026-01-02T00:10:00Z 31457280",
-            "full Done - 2026-01-01T00:00:01Z 2026-01-01T00:10:00Z 314572800",
+            "incremental Done - - 2026-01-02T00:10:00Z 31457280",
+            "full Done - - 2026-01-01T00:10:00Z 314572800",
         ]
     );
     let none = of(BackupSource::Barman, fixture!("barman-list.json"), Some("crm")).unwrap();
     assert!(none.taken.is_empty() && none.listed);
+
+    // As Barman 3.4 wrote it, of a backup that was broken off and one that was not.
+    let real = of(BackupSource::Barman, fixture!("barman-3.4.json"), None).unwrap();
+    assert_eq!(
+        told(&real),
+        ["full Failed - 2026-11-25T07:46:58Z - -", "full Done - - 2026-11-25T07:46:33Z 39907398",]
+    );
 
     let one = of(BackupSource::Barman, fixture!("barman-show.json"), None).unwrap();
     assert_eq!(told(&one), ["full Done - 2026-01-01T00:00:01Z 2026-01-01T00:10:00Z 314572800"]);

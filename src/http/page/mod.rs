@@ -10,8 +10,8 @@ use std::time::{Duration, SystemTime};
 
 use self::words::{Safe, bytes, class, clock, count, span, took};
 use super::{
-    CertificateRow, DestinationRow, InstanceRow, LogRow, ProblemRow, QueryRow, RetentionRow,
-    Status, Tone,
+    BackupRow, CertificateRow, DestinationRow, InstanceRow, LogRow, ProblemRow, QueryRow,
+    RetentionRow, Status, Tone,
 };
 
 /// The agent itself.
@@ -44,6 +44,7 @@ pub(super) fn html(status: &Status, about: &About) -> String {
     instances(&mut out, status);
     logs(&mut out, &status.destinations, &status.logs);
     retention(&mut out, &status.retention);
+    backups(&mut out, &status.backups);
     certificates(&mut out, &status.certificates, about.now);
     out.push_str(
         "<footer class=\"small\">For machines: <a href=\"metrics\">metrics</a> · \
@@ -68,6 +69,7 @@ fn verdict(status: &Status, now: SystemTime) -> (Tone, String) {
         .chain(status.logs.iter().map(|row| row.tone))
         .chain(status.destinations.iter().map(|row| row.tone))
         .chain(status.retention.iter().map(|row| row.tone))
+        .chain(status.backups.iter().map(|row| row.tone))
         .chain(status.problems.iter().map(|row| row.tone))
         .chain(status.certificates.iter().map(|row| tone_of_end(row, now)))
         .collect();
@@ -317,6 +319,27 @@ fn retention(out: &mut String, rows: &[RetentionRow]) {
         cell(out, "To be kept", row.configured.as_deref().unwrap_or_default());
         cell(out, "Kept", row.effective.as_deref().unwrap_or("not known"));
         judged(out, "Verdict", row.tone, &row.verdict, Some(&row.message));
+        out.push_str("</tr>\n");
+    }
+    out.push_str("</tbody>\n</table>\n</div>\n");
+}
+
+fn backups(out: &mut String, rows: &[BackupRow]) {
+    if rows.is_empty() {
+        return;
+    }
+    out.push_str(
+        "<h2>Backups</h2>\n<div class=\"card\">\n<table>\n<thead><tr><th>Server</th><th>Source</th>\
+         <th>State</th><th class=\"number\">Size</th><th class=\"number\">Last success</th></tr></thead>\n\
+         <tbody>\n",
+    );
+    for row in rows {
+        out.push_str("<tr>");
+        cell(out, "Server", &row.server);
+        cell(out, "Source", &row.source);
+        judged(out, "State", row.tone, &row.state, row.message.as_deref());
+        figure(out, "Size", row.size.map(bytes));
+        figure(out, "Last success", ago(row.last));
         out.push_str("</tr>\n");
     }
     out.push_str("</tbody>\n</table>\n</div>\n");

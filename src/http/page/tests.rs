@@ -147,6 +147,17 @@ fn full() -> Status {
             effective: Some("for 1d".to_owned()),
             message: "Loki keeps the records of route developer for 1d only".to_owned(),
         }],
+        backups: vec![BackupRow {
+            server: "shop-1".to_owned(),
+            source: "pgbackrest".to_owned(),
+            tone: Tone::Bad,
+            state: "overdue, source_error".to_owned(),
+            message: Some(
+                "pgbackrest did not end in time and was killed; set `timeout`".to_owned(),
+            ),
+            last: Some(Duration::from_secs(3 * DAY)),
+            size: Some(3 << 30),
+        }],
         certificates: [("shop-1", "server", 90i64), ("shop-1", "ca", 20), ("Loki", "client", -2)]
             .map(|(of, usage, days)| CertificateRow {
                 of: of.to_owned(),
@@ -171,7 +182,7 @@ fn full() -> Status {
 fn everything_is_on_it() {
     let page = html(&full(), &about());
     for text in [
-        "<title>pgvigil: 6 things do not work</title>",
+        "<title>pgvigil: 7 things do not work</title>",
         "too short</span><p class=\"small\">Loki keeps the records of route developer for 1d only",
         "running for 3 h 20 min, as of 2025-10-09 08:53:20 UTC",
         "did you mean GAUGE?",
@@ -183,6 +194,9 @@ fn everything_is_on_it() {
         "100.0 MiB",
         "1.5 MiB",
         "https://loki.internal:3100",
+        "overdue, source_error",
+        "pgbackrest did not end in time",
+        "3 d ago",
         "in 90 d",
         "2 d ago",
     ] {
@@ -252,12 +266,19 @@ fn nothing_from_elsewhere_becomes_markup() {
             message: evil(),
             ..RetentionRow::default()
         }],
+        backups: vec![BackupRow {
+            server: evil(),
+            source: evil(),
+            state: evil(),
+            message: some(),
+            ..BackupRow::default()
+        }],
         certificates: vec![CertificateRow { of: evil(), usage: evil(), expires: now() }],
         problems: vec![ProblemRow { place: evil(), what: evil(), remedy: evil(), tone: Tone::Bad }],
     };
     let page = html(&status, &about());
     assert!(!page.contains("<script") && !page.contains("\" onload"), "{page}");
-    assert_eq!(page.matches("&lt;script&gt;").count(), 34, "{page}");
+    assert_eq!(page.matches("&lt;script&gt;").count(), 38, "{page}");
 }
 
 #[test]
