@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::events::EventKind;
+use super::sessions::{Line, Sessions};
 use super::source::Taken;
+use super::sums::{self, Sums};
 use super::{Counts, Format, Redacted, Severity};
 use crate::metric::{Family, Kind, Labels};
 
@@ -43,6 +45,10 @@ pub(in crate::logs) struct SourceCounts {
     credentials: Count,
     literals: Count,
     late_records: Count,
+    missing_records: Count,
+    repeated_records: Count,
+    sessions: Mutex<Sessions>,
+    pub(super) sums: Sums,
     files: Mutex<FilesNow>,
 }
 
@@ -71,6 +77,10 @@ impl SourceCounts {
             credentials: Count::default(),
             literals: Count::default(),
             late_records: Count::default(),
+            missing_records: Count::default(),
+            repeated_records: Count::default(),
+            sessions: Mutex::default(),
+            sums: Sums::default(),
             files: Mutex::default(),
         }
     }
@@ -82,6 +92,17 @@ impl SourceCounts {
         }
         if let Some(kind) = taken.event.kind {
             self.events[kind as usize].add(1);
+        }
+        if ours {
+            self.sums.add(&taken.record, &taken.event);
+        }
+        if matches!(taken.record.format, Format::Csv | Format::Json | Format::Cnpg) {
+            let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+            match sessions.see(taken.file, &taken.record) {
+                Line::Next => {}
+                Line::Gap(missing) => self.missing_records.add(missing),
+                Line::Repeat => self.repeated_records.add(1),
+            }
         }
     }
 
@@ -180,7 +201,7 @@ pub(super) fn families(sources: &[(Arc<SourceCounts>, Vec<Lag>)]) -> Vec<Arc<Fam
             push(one(&counts.identity, "source", &counts.source), number(get(counts)));
         })
     };
-    let counters: [Counter<'_>; 9] = [
+    let counters: [Counter<'_>; 11] = [
         ("pgvigil_log_read_bytes_total", "Bytes read from the log.", &|c| c.read_bytes.get()),
         (
             "pgvigil_log_vanished_bytes_total",
@@ -219,6 +240,16 @@ pub(super) fn families(sources: &[(Arc<SourceCounts>, Vec<Lag>)]) -> Vec<Arc<Fam
             "pgvigil_log_late_records_total",
             "Records more than an hour behind their stream, sent to its backfill stream.",
             &|c| c.late_records.get(),
+        ),
+        (
+            "pgvigil_log_session_missing_records_total",
+            "Records that csvlog or jsonlog counted and the file does not hold: lost before they were read.",
+            &|c| c.missing_records.get(),
+        ),
+        (
+            "pgvigil_log_session_repeated_records_total",
+            "Records that the file holds more than once, by csvlog's or jsonlog's count.",
+            &|c| c.repeated_records.get(),
         ),
     ];
     for (name, help, get) in counters {
@@ -266,5 +297,6 @@ pub(super) fn families(sources: &[(Arc<SourceCounts>, Vec<Lag>)]) -> Vec<Arc<Fam
         Kind::Gauge,
         lag(&|lag| lag.oldest_unsent_seconds),
     );
+    out.extend(sums::families(sources.iter().map(|(counts, _)| (&counts.identity, &counts.sums))));
     out
 }

@@ -15,9 +15,11 @@ mod record;
 mod redact;
 mod route;
 mod sender;
+mod sessions;
 mod source;
 mod stamp;
 pub mod store;
+mod sums;
 mod wake;
 
 pub use assemble::{Assembler, Break, Counts, IDLE};

@@ -65,6 +65,13 @@ pub struct SqlState([u8; 5]);
 impl SqlState {
     pub const SUCCESS: Self = Self(*b"00000");
 
+    /// PostgreSQL's own classes (manual, appendix A).
+    pub const CLASSES: [&str; 44] = [
+        "00", "01", "02", "03", "08", "09", "0A", "0B", "0F", "0L", "0P", "0Z", "10", "20", "21",
+        "22", "23", "24", "25", "26", "27", "28", "2B", "2D", "2F", "34", "38", "39", "3B", "3D",
+        "3F", "40", "42", "44", "53", "54", "55", "57", "58", "72", "F0", "HV", "P0", "XX",
+    ];
+
     /// None where the bytes are no SQLSTATE.
     pub fn parse(text: &[u8]) -> Option<Self> {
         let code: [u8; 5] = text.try_into().ok()?;

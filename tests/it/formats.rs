@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
+use crate::support::loki::Stub;
 use crate::support::postgres::{Cluster, Options, Stop, majors};
+use crate::support::river::Bed;
 
 /// Every field that the version knows.
 fn prefix(major: u32) -> &'static str {
@@ -370,5 +372,87 @@ fn wrapped_logs_are_the_same_records() {
                 assert_eq!(a[key], b[key], "{key}");
             }
         }
+    }
+}
+
+/// The agent counts the same in each format, and says where records are missing.
+#[test]
+fn figures_are_the_same_in_each_format() {
+    for written in WRITTEN.iter().filter(|written| matches!(written.major, 13 | 18)) {
+        let stub = Stub::start();
+        let bed = Bed::new();
+        bed.append("text.log", &written.stderr);
+        bed.append("csv.log", &written.csv);
+        let mut sources = vec!["text", "csv"];
+        if let Some(json) = &written.json {
+            bed.append("json.log", json);
+            sources.push("json");
+        }
+        // A record of the middle lost, another one doubled.
+        let lines: Vec<&str> = written.csv.split_inclusive('\n').collect();
+        let checkpoints: Vec<usize> =
+            (0..lines.len()).filter(|at| lines[*at].contains("connection authorized")).collect();
+        let [lost, doubled] = [checkpoints[0], checkpoints[1]];
+        let mut damaged: Vec<&str> = lines.clone();
+        damaged.insert(doubled, lines[doubled]);
+        damaged.remove(lost);
+        bed.append("damaged.log", &damaged.concat());
+        sources.push("damaged");
+        let list: Vec<String> = sources
+            .iter()
+            .map(|name| {
+                let prefix = Value::from(prefix(written.major));
+                format!(
+                    "{{name: {name}, files: [\"{}\"], line_prefix: {prefix}}}",
+                    bed.log(&format!("{name}.log")).display()
+                )
+            })
+            .collect();
+        let river = bed.river_of(&format!(
+            "{{sources: [{}], loki: {{url: \"{}\"}}}}",
+            list.join(", "),
+            stub.url()
+        ));
+        river.await_done(parse(&written.csv, None).0.len() * sources.len());
+        let of = |source: &str, name: &str, labels: &[(&str, &str)]| {
+            river.value(name, &[&[("server", source)], labels].concat()).unwrap_or(-1.0)
+        };
+        let records = of("csv", "pg_log_records_total", &[]);
+        assert!(records > 100.0, "{records}");
+        let figures: [(&str, &[(&str, &str)]); 14] = [
+            ("pg_log_records_total", &[("severity", "ERROR")]),
+            ("pg_log_events_total", &[("event", "duration")]),
+            ("pg_log_events_total", &[("event", "deadlock")]),
+            ("pg_log_errors_total", &[("severity", "ERROR"), ("sqlstate_class", "42")]),
+            ("pg_log_errors_total", &[("severity", "ERROR"), ("sqlstate_class", "40")]),
+            ("pg_log_checkpoints_started_total", &[("cause", "other")]),
+            ("pg_log_checkpoints_completed_total", &[("kind", "checkpoint")]),
+            ("pg_log_checkpoint_buffers_written_total", &[]),
+            ("pg_log_checkpoint_seconds_total", &[]),
+            ("pg_log_temp_file_bytes_total", &[]),
+            ("pg_log_lock_waits_total", &[("outcome", "waiting")]),
+            ("pg_log_lock_wait_seconds_total", &[]),
+            ("pg_log_sessions_total", &[]),
+            ("pg_log_session_seconds_total", &[]),
+        ];
+        for (name, labels) in figures {
+            let value = of("csv", name, labels);
+            assert!(value > 0.0, "{}: {name} {labels:?} is {value}", written.major);
+            for source in &sources[..sources.len() - 1] {
+                let other = of(source, name, labels);
+                assert_eq!(other, value, "{}: {name} {labels:?} of {source}", written.major);
+            }
+        }
+        let missing = "pgvigil_log_session_missing_records_total";
+        let repeated = "pgvigil_log_session_repeated_records_total";
+        for source in &sources[..sources.len() - 1] {
+            assert_eq!(
+                (of(source, missing, &[]), of(source, repeated, &[])),
+                (0.0, 0.0),
+                "{source}"
+            );
+        }
+        assert_eq!((of("damaged", missing, &[]), of("damaged", repeated, &[])), (1.0, 1.0));
+        assert!(river.stop(Duration::from_secs(10)));
     }
 }

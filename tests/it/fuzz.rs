@@ -189,6 +189,7 @@ fn check(text: &[u8], reading: &Reading) {
     played.replay(stops);
     for (line, at) in lines(text) {
         played.line(line, at, now);
+        same.extend(std::iter::from_fn(|| played.ready()));
     }
     for (assembler, records) in [(&mut live, &mut seen), (&mut played, &mut same)] {
         assembler.finish();

@@ -64,6 +64,7 @@ impl Assembler {
                 self.turn(found.stderr);
                 return self.part(&bytes[found.from..], found.partial, at, beyond, now);
             }
+            self.turn(false);
             return self.opened(bytes, at, beyond, now);
         }
         if bytes.starts_with(b"{\"log\":")
@@ -75,10 +76,12 @@ impl Assembler {
             let text = whole.unwrap_or(&log).as_bytes();
             return self.part(text, whole.is_none(), at, beyond, now);
         }
+        self.turn(false);
         self.inner(bytes, at, beyond, now);
     }
 
-    /// Standard output and standard error of a container are two files in one.
+    /// Standard output and standard error of a container are two files in one. A line that is of neither
+    /// counts to the first, whatever stood before it.
     fn turn(&mut self, stderr: bool) {
         if self.stderr != stderr {
             self.stderr = stderr;

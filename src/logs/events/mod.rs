@@ -1,8 +1,10 @@
 //! What kind of event a record tells of, by SQLSTATE first and by the server's English wording else.
 
+mod figures;
 mod wording;
 
 use super::{Format, Record, Severity, SqlState};
+pub(in crate::logs) use figures::{Figure, figures};
 use wording::BEGINNINGS;
 
 /// The closed list of kinds: values of the metadata `event` and of metric labels.
@@ -156,7 +158,7 @@ fn within(severity: Severity, message: &str) -> Option<EventKind> {
         let ended = [") was terminated by signal", ") was terminated by exception"];
         let died = ended.iter().any(|words| text.contains(words))
             || (text.starts_with("server process (PID") && text.contains("exited with exit code"));
-        return died.then_some(EventKind::Crash);
+        return died.then_some(EventKind::Crash).or_else(|| foreign(message));
     }
     if severity == Severity::Fatal
         && (text.contains("authentication failed for user")
@@ -198,13 +200,33 @@ fn within(severity: Severity, message: &str) -> Option<EventKind> {
     None
 }
 
+/// Messages of other languages whose numbers or names tell what they are.
+fn foreign(message: &str) -> Option<EventKind> {
+    if figures::foreign_duration(message).is_some() {
+        Some(EventKind::Duration)
+    } else if figures::complete(message).is_some() {
+        Some(EventKind::Checkpoint)
+    } else if message.contains("pgsql_tmp") && figures::last_number(message).is_some() {
+        Some(EventKind::TempFile)
+    } else {
+        figures::foreign_elapsed(message).map(|_| EventKind::Autovacuum)
+    }
+}
+
 /// Milliseconds that a message tells.
 fn duration(kind: EventKind, message: &str) -> Option<f64> {
     let value = match kind {
-        EventKind::Duration => number(message.strip_prefix("duration: ")?, " ms"),
+        EventKind::Duration => match message.strip_prefix("duration: ") {
+            Some(rest) => number(rest, " ms"),
+            None => figures::foreign_duration(message),
+        },
         EventKind::LockWait => number(behind(message, " after ")?, " ms"),
         EventKind::Checkpoint => number(behind(message, " total=")?, " s").map(|s| s * 1000.0),
-        EventKind::Autovacuum => number(behind(message, "elapsed: ")?, " s").map(|s| s * 1000.0),
+        EventKind::Autovacuum => match behind(message, "elapsed: ") {
+            Some(rest) => number(rest, " s"),
+            None => figures::foreign_elapsed(message),
+        }
+        .map(|s| s * 1000.0),
         EventKind::Connection if message.starts_with("connection ready") => {
             number(behind(message, "setup total=")?, " ms")
         }

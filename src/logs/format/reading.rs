@@ -65,16 +65,11 @@ pub(in crate::logs) fn verbose(
     text: &[u8],
     verbosity: Option<Verbosity>,
 ) -> Option<(SqlState, &[u8])> {
-    const CLASSES: &[&str] = &[
-        "00", "01", "02", "03", "08", "09", "0A", "0B", "0F", "0L", "0P", "0Z", "10", "20", "21",
-        "22", "23", "24", "25", "26", "27", "28", "2B", "2D", "2F", "34", "38", "39", "3B", "3D",
-        "3F", "40", "42", "44", "53", "54", "55", "57", "58", "72", "F0", "HV", "P0", "XX",
-    ];
     if matches!(verbosity, Some(Verbosity::Terse | Verbosity::Default)) {
         return None;
     }
     let rest = text.get(5..)?.strip_prefix(b": ")?;
     let code = SqlState::parse(&text[..5])?;
-    let sure = verbosity.is_some() || CLASSES.contains(&code.class());
+    let sure = verbosity.is_some() || SqlState::CLASSES.contains(&code.class());
     sure.then_some((code, rest))
 }
