@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tempfile::TempDir;
 
@@ -106,6 +106,20 @@ fn firing(alerts: &[(&str, &str)]) -> Firing {
     alerts.iter().map(|(name, server)| ((*name).to_owned(), (*server).to_owned())).collect()
 }
 
+const DAY: u64 = 86_400;
+
+/// Backups by how long ago they ended, how they went and their size; written aside and renamed.
+fn write_backups(file: &Path, backups: &[(u64, &str, u64)]) {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let line = |(ago, status, size): &(u64, &str, u64)| {
+        format!("{{\"ended\": {}, \"status\": \"{status}\", \"size_bytes\": {size}}}", now - ago)
+    };
+    let lines: Vec<String> = backups.iter().map(line).collect();
+    let aside = file.with_extension("new");
+    fs::write(&aside, format!("[{}]", lines.join(",\n"))).unwrap();
+    fs::rename(aside, file).unwrap();
+}
+
 #[test]
 fn every_alert_fires_and_clears() {
     let directory = Arc::new(TempDir::new().unwrap());
@@ -133,6 +147,8 @@ fn every_alert_fires_and_clears() {
         fs::write(directory.path().join("machine/meminfo"), text).unwrap();
     };
     memory(50);
+    let backups = directory.path().join("backups.json");
+    write_backups(&backups, &[(8 * DAY, "ok", 9), (60, "ok", 9)]);
     let file = directory.path().join("pgvigil.yml");
     fs::write(
         &file,
@@ -140,7 +156,8 @@ fn every_alert_fires_and_clears() {
             "cluster: c\nstate_directory: {0}/state\npacks: {{directories: [\"{0}/packs\"]}}\n\
              collection: {{intervals: {{fast: 1s, medium: 2s, slow: 2s}}}}\n\
              host: {{proc: {0}/machine, cgroup: {0}/machine, root: {0}/machine}}\ninstances:\n  \
-             - {{name: shop, dsn: \"{1}\", storage: {{wal: {{path: {0}/machine/journal, size: 10MiB}}}}}}\n  \
+             - {{name: shop, dsn: \"{1}\", storage: {{wal: {{path: {0}/machine/journal, size: 10MiB}}}}, backups: \
+             [{{source: json, file: {0}/backups.json, schedule: \"@daily\", keep: 7d, interval: 1s}}]}}\n  \
              - {{name: stopped, dsn: \"{2}\", packs: {{exclude: [wares]}}}}\n  \
              - {{name: starting, dsn: \"{3}\", packs: {{exclude: [wares]}}}}\n\
              logs: {{sources: [{{name: shop, files: [\"{4}/l*g/*.log\"]}}], loki: {{url: \"{5}\"}}}}\n",
@@ -210,6 +227,22 @@ fn every_alert_fires_and_clears() {
     watched.until(SOON, &[("PostgresArchiverFailing", "shop"), ("PgvigilQueryFailing", "shop")]);
     archive("true");
     shop.sql(create);
+    watched.until(SOON, &[]);
+
+    // An old one alone; then one that failed, in a file that breaks; then none; then one that is too small.
+    write_backups(&backups, &[(3 * DAY, "ok", 9)]);
+    let of_shop =
+        |names: &[&'static str]| -> Vec<_> { names.iter().map(|n| (*n, "shop")).collect() };
+    watched.until(SOON, &of_shop(&["PostgresBackupOverdue", "PostgresRecoveryWindowShort"]));
+    write_backups(&backups, &[(8 * DAY, "ok", 9), (60, "ok", 9), (30, "failed", 9)]);
+    watched.until(SOON, &of_shop(&["PostgresBackupFailed"]));
+    fs::write(&backups, "[").unwrap();
+    watched.until(SOON, &of_shop(&["PostgresBackupFailed", "PostgresBackupSourceFailing"]));
+    write_backups(&backups, &[]);
+    watched.until(SOON, &of_shop(&["PostgresBackupUnknown"]));
+    write_backups(&backups, &[(8 * DAY, "ok", 9), (60, "ok", 4)]);
+    watched.until(SOON, &of_shop(&["PostgresDumpDoubtful"]));
+    write_backups(&backups, &[(8 * DAY, "ok", 9), (60, "ok", 9)]);
     watched.until(SOON, &[]);
 
     watched.aside = None;
