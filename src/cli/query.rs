@@ -30,7 +30,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     let instance = instance(&loaded.settings, args.instance.as_deref())?;
 
     let budgets = Budgets::new(&Group::new(), &Telemetry::new());
-    let once = run_once(&loaded.settings, instance, &packs.queries, &budgets)
+    let once = run_once(&loaded.settings, instance, None, &packs.queries, &budgets)
         .await
         .map_err(|(_, message)| Failure::Unavailable(message))?;
     let page = exposition::render(&once.families, Choice { format: Format::Text, gzip: false });

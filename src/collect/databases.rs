@@ -120,6 +120,13 @@ impl Filter {
     }
 }
 
+/// Whether `query` runs in the database of that name, of those that `filter` leaves.
+pub fn is_visited(filter: &DatabaseFilter, query: &Query, name: &str) -> bool {
+    let own = patterns(&query.databases);
+    Filter::new(filter).fits(name)
+        && (own.is_empty() || own.iter().any(|pattern| pattern.matches(name)))
+}
+
 /// A text that is no pattern stands for itself.
 fn patterns(texts: &[String]) -> Vec<Pattern> {
     let pattern =

@@ -34,6 +34,7 @@ mod visit;
 mod worker;
 
 pub use collector::Collector;
+pub use databases::is_visited;
 pub use once::{Once, OnceRun, probe_once, run_once};
 pub use probe::Took;
 pub use status::{InstanceStatus, QueryStatus};

@@ -40,13 +40,15 @@ pub struct OnceRun {
     pub duration: Duration,
 }
 
-/// Runs `queries` one after another on one session with `instance`, each within its own limits.
+/// Runs `queries` one after another on one session with `database` of `instance` (none: the connection
+/// string's), each within its own limits.
 ///
 /// # Errors
 /// Why no session could be had, and a sentence with the remedy.
 pub async fn run_once(
     settings: &Settings,
     instance: &Instance,
+    database: Option<&str>,
     queries: &[Arc<Query>],
     budgets: &Budgets,
 ) -> Result<Once, (InstanceReason, String)> {
@@ -54,7 +56,7 @@ pub async fn run_once(
     let claims = Claims::of(queries.iter().map(|query| &**query));
     let base = settings.labels_of(instance);
     let connect = async || {
-        stand(&connector, Instant::now() + CONNECT)
+        stand(&connector, database, Instant::now() + CONNECT)
             .await
             .map_err(|failure| (failure.reason, failure.message))
     };

@@ -38,12 +38,14 @@ pub(crate) async fn run(
 ) -> Ran {
     let capped = cap.is_some_and(|cap| query.timeout > cap);
     let timeout = cap.map_or(query.timeout, |cap| cap.min(query.timeout));
-    for gate in query.gates() {
-        let rows = match session.run(&gate, &limits(query, timeout, 2)).await {
+    for (at, gate) in query.gates().iter().enumerate() {
+        let rows = match session.run(gate, &limits(query, timeout, 2)).await {
             Ok(rows) => rows,
             Err(error) => return failed(error, capped),
         };
-        if let Some(ending) = closed(&rows) {
+        // The first gate is the function that it requires, where it requires one.
+        let function = query.requires.function.as_deref().filter(|_| at == 0);
+        if let Some(ending) = closed(&rows, function) {
             return Ran { ending, answered: true, lost: None };
         }
     }
@@ -85,7 +87,7 @@ fn failed(error: QueryError, capped: bool) -> Ran {
 
 /// Why a gate keeps the query from running: its first row must be one `true`. No row, NULL and false
 /// close it; what is no boolean is a mistake, as in the programs whose files have predicates.
-fn closed(gate: &Rows) -> Option<Ending> {
+fn closed(gate: &Rows, function: Option<&str>) -> Option<Ending> {
     /// `bool` in `pg_type.dat`.
     const BOOL: u32 = 16;
     if gate.columns.len() != 1 || gate.columns[0].type_oid != BOOL {
@@ -94,10 +96,9 @@ fn closed(gate: &Rows) -> Option<Ending> {
     }
     match gate.rows.first().and_then(|row| row.first()).and_then(Option::as_deref) {
         Some("t") => None,
-        _ => Some(Ending::Unavailable(
-            "a function that it requires, or its predicate, is not there; \
-             nothing is to be done where that is meant"
-                .to_owned(),
-        )),
+        _ => Some(Ending::Unavailable(match function {
+            Some(name) => format!("the database lacks the function {name}"),
+            None => "its predicate does not hold there".to_owned(),
+        })),
     }
 }

@@ -225,7 +225,7 @@ impl Worker {
         });
         loop {
             self.board().standing.connecting();
-            let attempt = stand(&self.connector, Instant::now() + CONNECT);
+            let attempt = stand(&self.connector, None, Instant::now() + CONNECT);
             let failure = tokio::select! {
                 biased;
                 () = stop.draining() => return None,
@@ -558,10 +558,11 @@ impl Worker {
 /// Why there is none.
 pub(crate) async fn stand(
     connector: &Connector,
+    database: Option<&str>,
     deadline: Instant,
 ) -> Result<(Session, Facts), Failure> {
     let mut session = connector
-        .connect(None, deadline)
+        .connect(database, deadline)
         .await
         .map_err(|error| Failure::new(error.reason, error.message))?;
     let facts = match session.facts(deadline).await {

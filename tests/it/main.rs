@@ -5,6 +5,7 @@
 mod assembling; // records made up, written as the server does, read back
 mod backups; // files, programs and dumps that tell of backups
 mod boards; // dashboards and alert rules
+mod check; // what `pgvigil check` finds out about servers
 mod config; // configuration files and what is said about them
 mod collect; // scrapes of real servers: outages, locks, bad queries
 mod export; // what is made for other programs, tried on them

@@ -5,7 +5,9 @@
 mod backups;
 mod files;
 mod found;
+mod log_settings;
 mod loki;
+mod queries;
 mod run;
 mod server;
 

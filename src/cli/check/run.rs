@@ -46,8 +46,8 @@ pub(in crate::cli) async fn run(args: Check) -> Result<(), Failure> {
 async fn online(settings: &Settings, packs: &Packs, found: &mut Found) {
     let (group, telemetry) = (Group::new(), Telemetry::new());
     let budgets = Budgets::new(&group, &telemetry);
-    for instance in &settings.instances {
-        server(instance, &budgets, packs, found).await;
+    for (index, instance) in settings.instances.iter().enumerate() {
+        server(settings, index, packs, &budgets, found).await;
         backups(instance, found).await;
     }
     if let Some(logs) = &settings.logs {

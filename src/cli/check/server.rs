@@ -1,22 +1,27 @@
 //! One server: whether it lets the agent in, as whom, and what runs there.
 
+use std::time::Duration;
+
 use tokio::time::Instant;
 
-use super::PATIENCE;
 use super::found::Found;
+use super::queries::queries;
+use super::{PATIENCE, log_settings};
 use crate::collect::probe_once;
-use crate::config::Instance;
-use crate::instances::{Budgets, Connector};
-use crate::packs::{self, Packs};
+use crate::config::{Instance, Settings};
+use crate::instances::{Budgets, Connector, Limits, SEARCH_PATH, Session};
+use crate::packs::Packs;
 use crate::postgres::Facts;
 
 /// Asks one server.
 pub(super) async fn server(
-    instance: &Instance,
-    budgets: &Budgets,
+    settings: &Settings,
+    index: usize,
     packs: &Packs,
+    budgets: &Budgets,
     found: &mut Found,
 ) {
+    let instance = &settings.instances[index];
     let connector = &Connector::new(instance, budgets);
     let deadline = Instant::now() + PATIENCE;
     let mut session = match connector.connect(None, deadline).await {
@@ -32,6 +37,14 @@ pub(super) async fn server(
         found.advise(&instance.place, format!("{}: {what}", instance.name), remedy);
     }
     let facts = session.facts(deadline).await;
+    let role = match &facts {
+        Ok(facts) if !facts.version.is_pgbouncer() => {
+            let role = role(&mut session, deadline).await;
+            log(settings, index, &mut session, deadline, found).await;
+            role
+        }
+        _ => None,
+    };
     session.close().await;
     if let Some(wanted) = &instance.probe {
         match probe_once(connector, wanted.timeout).await {
@@ -49,7 +62,10 @@ pub(super) async fn server(
         }
     }
     match facts {
-        Ok(facts) => judge(instance, &facts, packs, found),
+        Ok(facts) => {
+            judge(instance, &facts, role.as_deref().unwrap_or("its role"), found);
+            queries(settings, instance, &facts, packs, budgets, found).await;
+        }
         Err(error) => found.needs(
             &instance.place,
             format!("{}: the server does not tell its facts: {}", instance.name, error.message),
@@ -58,42 +74,76 @@ pub(super) async fn server(
     }
 }
 
-fn judge(instance: &Instance, facts: &Facts, packs: &Packs, found: &mut Found) {
+/// What the role is, and what it should be.
+fn judge(instance: &Instance, facts: &Facts, role: &str, found: &mut Found) {
     let name = &instance.name;
+    if facts.version.is_pgbouncer() {
+        return;
+    }
     if facts.superuser {
+        // A superuser's name is no good name for the agent's role.
         found.advise(
             &instance.place,
-            format!("{name}: the agent's role is a superuser"),
-            "watch with a role that only `GRANT pg_monitor TO …` was given",
+            format!("{name}: the agent connects as the superuser {role}"),
+            "run `CREATE ROLE pgvigil LOGIN CONNECTION LIMIT 5; GRANT pg_monitor TO pgvigil;`, or all \
+             that `pgvigil export grants` writes, and connect as that role",
         );
     } else if !facts.monitor {
+        let quoted = format!("\"{}\"", role.replace('"', "\"\""));
         found.advise(
             &instance.place,
-            format!(
-                "{name}: the agent's role is not in pg_monitor, so that much is hidden from it"
+            format!("{name}: the role {role} is not in pg_monitor, so that much is hidden from it"),
+            &format!(
+                "run `GRANT pg_monitor TO {quoted};` as a superuser, or all that `pgvigil export grants` \
+                 writes"
             ),
-            "run `GRANT pg_monitor TO …` as a superuser",
         );
     }
-    let mut running = 0;
-    let mut waiting = Vec::new();
-    for query in packs.of(instance.kind, &instance.exclude_packs) {
-        match packs::select(&query, facts) {
-            Ok(_) => running += 1,
-            Err(unavailable) => waiting.push(format!("{} ({})", query.name, unavailable.why)),
+}
+
+/// Limits of the questions asked here.
+fn limits(deadline: Instant) -> Limits {
+    Limits {
+        statement_timeout: Duration::from_secs(2),
+        deadline,
+        max_rows: 1000,
+        max_bytes: 1 << 20,
+        search_path: SEARCH_PATH,
+    }
+}
+
+async fn role(session: &mut Session, deadline: Instant) -> Option<String> {
+    let rows = session.run("SELECT current_user::text", &limits(deadline)).await.ok()?;
+    rows.rows.first()?.first()?.as_deref().map(str::to_owned)
+}
+
+/// What keeps this server's log from telling who did what, where a source reads it.
+async fn log(
+    settings: &Settings,
+    index: usize,
+    session: &mut Session,
+    deadline: Instant,
+    found: &mut Found,
+) {
+    let Some(logs) = &settings.logs else { return };
+    let sources = || logs.sources.iter().filter(|source| source.instance == Some(index));
+    if sources().next().is_none() {
+        return;
+    }
+    let Ok(rows) = session.run(LOG_SETTINGS, &limits(deadline)).await else { return };
+    let pairs = rows.rows.iter().filter_map(|row| match row.as_slice() {
+        [Some(name), Some(value)] => Some((name.to_string(), value.to_string())),
+        _ => None,
+    });
+    let told: log_settings::Settings = pairs.collect();
+    for source in sources() {
+        for (what, remedy) in log_settings::advice(&told, source, &logs.routes) {
+            let what = format!("{}: {what}", settings.instances[index].name);
+            found.advise(&source.place, what, &remedy);
         }
     }
-    let server = if facts.version.is_pgbouncer() {
-        format!("PgBouncer {}", facts.version)
-    } else {
-        format!("PostgreSQL {}, {}", facts.version, facts.role.as_str())
-    };
-    found.notes.push(format!(
-        "{name}: {server}, {running} queries run here{}",
-        if waiting.is_empty() {
-            String::new()
-        } else {
-            format!(", {} do not: {}", waiting.len(), waiting.join(", "))
-        }
-    ));
 }
+
+const LOG_SETTINGS: &str = "SELECT name, setting FROM pg_catalog.pg_settings WHERE name IN (\
+    'log_destination', 'logging_collector', 'log_directory', 'log_filename', 'log_line_prefix', 'log_statement', 'log_connections', \
+    'log_min_error_statement', 'shared_preload_libraries', 'session_preload_libraries', 'pgaudit.log')";
