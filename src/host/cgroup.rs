@@ -10,12 +10,20 @@ use super::machine::tick;
 use super::reading::{Cpu, Memory, Pressure, RESOURCES, Scope};
 use super::text::{self, Membership};
 
-/// Where the files are: `/proc`, `/sys/fs/cgroup`, and whose group is meant.
+/// Where the files are: `/proc`, `/sys/fs/cgroup`, and which groups are meant.
 #[derive(Clone, Copy)]
 pub(super) struct Place<'a> {
     pub(super) proc: &'a Path,
     pub(super) cgroup: &'a Path,
-    pub(super) process: u32,
+    /// A process's groups, in the kernel's words: they may outlive it.
+    pub(super) groups: &'a str,
+    /// The process, while it runs.
+    pub(super) process: Option<u32>,
+}
+
+/// A process's groups, in the kernel's words.
+pub(super) fn groups(proc: &Path, process: u32) -> Seen<String> {
+    read(&proc.join(process.to_string()).join("cgroup"))
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,7 +106,7 @@ fn quota(group: &Path, version: Version) -> Option<f64> {
 
 /// Processors that the process may run on.
 fn allowed(place: &Place<'_>) -> Option<f64> {
-    let status = read(&place.proc.join(place.process.to_string()).join("status")).ok()?;
+    let status = read(&place.proc.join(place.process?.to_string()).join("status")).ok()?;
     let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"))?;
     text::processors(list).map(|count| count as f64)
 }
@@ -162,8 +170,9 @@ fn level(group: &Path, version: Version) -> Option<Level> {
 
 /// How long the group's work stood still; version 1 does not tell.
 pub(super) fn pressure(place: &Place<'_>) -> Option<Pressure> {
-    let text = read(&place.proc.join(place.process.to_string()).join("cgroup")).ok()?;
-    let Membership::Common { path } = text::membership(&text, "pressure")? else { return None };
+    let Membership::Common { path } = text::membership(place.groups, "pressure")? else {
+        return None;
+    };
     let chain = above(place, &common(place.cgroup)?, path, Version::Two)?;
     let mut stalls = Vec::new();
     for resource in RESOURCES {
@@ -176,8 +185,7 @@ pub(super) fn pressure(place: &Place<'_>) -> Option<Pressure> {
 
 /// The group in which `controller` counts the process.
 fn chain(place: &Place<'_>, controller: &str) -> Option<Chain> {
-    let text = read(&place.proc.join(place.process.to_string()).join("cgroup")).ok()?;
-    match text::membership(&text, controller)? {
+    match text::membership(place.groups, controller)? {
         Membership::Own { controllers, path } => {
             let base = [controller, controllers]
                 .iter()
@@ -223,15 +231,11 @@ fn above(place: &Place<'_>, base: &Path, path: &str, version: Version) -> Option
     (!groups.is_empty()).then_some(Chain { version, groups })
 }
 
-/// Whether the process is in the agent's own groups.
+/// Whether the groups are the agent's own.
 fn shared(place: &Place<'_>, version: Version) -> bool {
-    let groups = |process: &str| -> Seen<Vec<String>> {
-        let text = read(&place.proc.join(process).join("cgroup"))?;
-        let of_version = |line: &&str| line.starts_with("0::") == (version == Version::Two);
-        Ok(text.lines().filter(of_version).map(str::to_owned).collect())
-    };
-    let own = groups("self");
-    own.is_ok() && own == groups(&place.process.to_string())
+    let of_version = |line: &&str| line.starts_with("0::") == (version == Version::Two);
+    read(&place.proc.join("self/cgroup"))
+        .is_ok_and(|own| own.lines().filter(of_version).eq(place.groups.lines().filter(of_version)))
 }
 
 /// Whether this is the root of all groups, which holds the whole machine and has no limits.

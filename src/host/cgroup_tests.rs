@@ -4,7 +4,7 @@ use std::fs;
 
 use tempfile::TempDir;
 
-use super::cgroup::{Place, cpu, memory, pressure};
+use super::cgroup::{Place, cpu, groups, memory, pressure};
 use super::machine;
 use super::reading::{Cpu, Memory, Pressure, Scope};
 use crate::postgres::HostReason;
@@ -58,7 +58,8 @@ impl Tree {
 
     fn read(&self) -> (Option<Cpu>, Option<Memory>, Option<Pressure>) {
         let (proc, cgroup) = (self.0.path().join("proc"), self.0.path().join("cgroup"));
-        let place = Place { proc: &proc, cgroup: &cgroup, process: 7 };
+        let groups = groups(&proc, 7).unwrap_or_default();
+        let place = Place { proc: &proc, cgroup: &cgroup, groups: &groups, process: Some(7) };
         let cpu = cpu(&place, &machine::cpu(&proc).unwrap());
         (cpu, memory(&place, &machine::memory(&proc).unwrap()), pressure(&place))
     }

@@ -81,6 +81,7 @@ impl Watcher {
                     summing: settings.collection.intervals.slow,
                     whereabouts,
                     postmaster: None,
+                    groups: None,
                     machine: Lane::default(),
                     volumes: BTreeMap::new(),
                 };
@@ -149,7 +150,7 @@ impl Post {
 /// Ends when the server tells another place than before.
 async fn news(whereabouts: &mut watch::Receiver<Option<Whereabouts>>) {
     if whereabouts.changed().await.is_err() {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 
@@ -173,6 +174,8 @@ struct Look {
     whereabouts: watch::Receiver<Option<Whereabouts>>,
     /// The server's first process, and since when the server says to run.
     postmaster: Option<(Postmaster, Option<i64>)>,
+    /// The control groups that it was last seen in: a container outlives it.
+    groups: Option<String>,
     machine: Lane<Machine>,
     volumes: BTreeMap<Purpose, Eye>,
 }
@@ -180,6 +183,7 @@ struct Look {
 /// What one look at the machine gives.
 struct Machine {
     postmaster: Option<Postmaster>,
+    groups: Option<String>,
     cpu: Seen<Cpu>,
     memory: Seen<Memory>,
     pressure: Seen<Pressure>,
@@ -201,16 +205,20 @@ impl Look {
         let started = server.as_ref().and_then(|server| server.started);
         let known = self.postmaster.take_if(|(_, since)| *since == started).map(|(found, _)| found);
         let (host, asked) = (Arc::clone(&self.host), server.clone());
-        self.machine.begin(move || machine(&host, asked, known));
+        let groups = self.groups.clone();
+        self.machine.begin(move || machine(&host, asked, known, groups));
         let machine = self.machine.end(PATIENCE).await;
         let late = || Machine {
             postmaster: known,
+            groups: self.groups.clone(),
             cpu: Err(HostReason::Timeout),
             memory: Err(HostReason::Timeout),
             pressure: Err(HostReason::Timeout),
             load: Err(HostReason::Timeout),
         };
-        let Machine { postmaster, cpu, memory, pressure, load } = machine.unwrap_or_else(late);
+        let Machine { postmaster, groups, cpu, memory, pressure, load } =
+            machine.unwrap_or_else(late);
+        self.groups = groups;
         self.postmaster = postmaster.map(|found| (found, started));
         let located = Arc::new(Located { server, postmaster });
         let volumes = self.look_at_volumes(&located).await;
@@ -264,19 +272,33 @@ impl Eye {
 }
 
 /// Looks at the machine; blocks.
-fn machine(host: &Host, server: Option<Whereabouts>, known: Option<Postmaster>) -> Machine {
+fn machine(
+    host: &Host,
+    server: Option<Whereabouts>,
+    known: Option<Postmaster>,
+    groups: Option<String>,
+) -> Machine {
     let proc = &host.proc;
     let alive = known.filter(|known| known.is_alive(proc));
     let postmaster = alive.or_else(|| postmaster(proc, server.as_ref()?));
     if let Err(reason) = (Located { server, postmaster }).beside() {
         let (cpu, memory) = (Err(reason), Err(reason));
-        return Machine { postmaster, cpu, memory, pressure: Err(reason), load: Err(reason) };
+        return Machine {
+            postmaster,
+            groups: None,
+            cpu,
+            memory,
+            pressure: Err(reason),
+            load: Err(reason),
+        };
     }
     let mut cpu = machine::cpu(proc);
     let mut memory = machine::memory(proc);
     let mut pressure = None;
-    if let Some(postmaster) = postmaster {
-        let place = cgroup::Place { proc, cgroup: &host.cgroup, process: postmaster.process };
+    let process = postmaster.map(|postmaster| postmaster.process);
+    let groups = process.and_then(|process| cgroup::groups(proc, process).ok()).or(groups);
+    if let Some(groups) = &groups {
+        let place = cgroup::Place { proc, cgroup: &host.cgroup, groups, process };
         if let Ok(all) = &cpu
             && let Some(own) = cgroup::cpu(&place, all)
         {
@@ -290,5 +312,5 @@ fn machine(host: &Host, server: Option<Whereabouts>, known: Option<Postmaster>) 
         pressure = cgroup::pressure(&place);
     }
     let pressure = pressure.map_or_else(|| machine::pressure(proc), Ok);
-    Machine { postmaster, cpu, memory, pressure, load: machine::load(proc) }
+    Machine { postmaster, groups, cpu, memory, pressure, load: machine::load(proc) }
 }
