@@ -12,7 +12,7 @@ use crate::http::{
 };
 use crate::instances::SESSIONS;
 use crate::logs::LogStatus;
-use crate::loki::retention::{Finding, Verdict, span};
+use crate::loki::retention::{Finding, Period, Verdict, span};
 use crate::postgres::{InstanceReason, QueryReason};
 
 /// Everything that the page shows.
@@ -46,7 +46,7 @@ fn retention_row(found: Finding) -> RetentionRow {
         },
         verdict: found.verdict.as_str().replace('_', " "),
         configured: found.keep.map(span),
-        effective: found.effective.map(|period| period.words()),
+        effective: found.effective.map(Period::words),
         message: match found.remedy {
             "" => found.what,
             remedy => format!("{}; {remedy}", found.what),

@@ -55,6 +55,11 @@ pub(super) async fn retention(settings: &Settings, found: &mut Found) {
             _ => found.advise(&target.place, judged.what, judged.remedy),
         }
     }
+    if told.sharding.is_none() {
+        found
+            .notes
+            .push("Loki: whether it splits up streams (shard_streams) it does not tell".to_owned());
+    }
     if told.sharding == Some(true) {
         found.advise(
             &target.place,

@@ -81,6 +81,7 @@ COMMIT;
 --   hostssl  all  {name}  ADDRESS-OF-THE-AGENT/32  scram-sha-256
 -- Useful beside it, where you like:
 --   ALTER ROLE {name} SET temp_file_limit = '256MB';  -- no query of a pack fills the disk
+--   GRANT SET ON PARAMETER temp_file_limit TO {name};  -- from 15 on: the agent sets 1GB by itself
 --   ALTER ROLE {name} SET log_min_duration_statement = -1;  -- its statements stay out of the log
 ",
         label = role.replace('\'', "''").replace('%', "%%"),

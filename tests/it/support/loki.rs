@@ -194,6 +194,8 @@ struct Shared {
     /// A tenant whose every push is refused, and the status that it gets.
     refused_tenant: Option<(String, u16)>,
     closed: bool,
+    /// What `/config` shows; 404 where it is none.
+    config: Option<String>,
 }
 
 /// A Loki that keeps what it gets in memory: equal entries of one stream once, as Loki shows them.
@@ -286,6 +288,11 @@ impl Stub {
         self.lock().refused_tenant = None;
     }
 
+    /// From now on `/config` shows this.
+    pub fn show_config(&self, text: &str) {
+        self.lock().config = Some(text.to_owned());
+    }
+
     pub fn masked(&self) -> Told<'_> {
         self.tell(Fault::Masked)
     }
@@ -350,6 +357,8 @@ impl Stub {
         while let Some((path, headers, body)) = request(&mut reader) {
             let answer = if path.starts_with("/loki/api/v1/push") {
                 self.push(&headers, &body)
+            } else if let ("/config", Some(text)) = (&*path, self.lock().config.clone()) {
+                Some((200, text))
             } else {
                 Some((404, "404 page not found".to_owned()))
             };

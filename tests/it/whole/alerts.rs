@@ -160,7 +160,8 @@ fn every_alert_fires_and_clears() {
              [{{source: json, file: {0}/backups.json, schedule: \"@daily\", keep: 7d, interval: 1s}}]}}\n  \
              - {{name: stopped, dsn: \"{2}\", packs: {{exclude: [wares]}}}}\n  \
              - {{name: starting, dsn: \"{3}\", packs: {{exclude: [wares]}}}}\n\
-             logs: {{sources: [{{name: shop, files: [\"{4}/l*g/*.log\"]}}], loki: {{url: \"{5}\"}}}}\n",
+             logs: {{sources: [{{name: shop, files: [\"{4}/l*g/*.log\"]}}], loki: {{url: \"{5}\"}}, \
+             routes: [{{name: admin, keep: 30d}}]}}\n",
             directory.path().display(),
             shop.dsn(),
             stopped.monitor_dsn(),
@@ -252,6 +253,17 @@ fn every_alert_fires_and_clears() {
 
     drop(agent.kill());
     watched.until(SOON, &[("PgvigilAgentDown", "")]);
+    // It comes back to a Loki that removes nothing, and again to one that does.
+    let retention = |enabled: bool| {
+        stub.show_config(&format!(
+            "compactor: {{retention_enabled: {enabled}}}\nlimits_config: {{retention_period: 30d}}\n"
+        ));
+    };
+    retention(false);
+    let agent = run();
+    watched.until(SOON, &[("PgvigilLokiRetention", "")]);
+    retention(true);
+    assert_eq!(agent.stop(), 0);
     let agent = run();
     watched.until(SOON, &[]);
     assert_eq!(agent.stop(), 0);
