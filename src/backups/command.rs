@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::fault::{Fault, Reason};
 use super::file::MOST_BYTES;
 use crate::config::BackupCommand;
+use crate::secret::Secret;
 
 /// Ends a program with all that it has started, however the run ends. It stands in a process group of
 /// its own, which is still its own as long as it has not been waited for.
@@ -27,7 +28,7 @@ impl Drop for Reaper {
 /// late, it is killed. What it prints as errors is not read: it may hold a secret, and the program can
 /// be run by hand.
 pub(crate) async fn run(command: &BackupCommand, deadline: Instant) -> Result<Vec<u8>, Fault> {
-    let mut words = command.arguments.iter().map(|word| word.expose());
+    let mut words = command.arguments.iter().map(Secret::expose);
     let program = words.next().unwrap_or_default();
     let mut start = std::process::Command::new(program);
     start

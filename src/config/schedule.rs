@@ -328,7 +328,7 @@ mod tests {
             let now = Timestamp::from_second(now).unwrap();
             let fits = |moment: Timestamp| {
                 let clock = TimeZone::UTC.to_datetime(moment);
-                (clock.minute() == minute || clock.minute() as u32 % step == 0)
+                (clock.minute() == minute || (clock.minute() as u32).is_multiple_of(step))
                     && (from..=to).contains(&clock.hour())
                     && clock.weekday().to_sunday_zero_offset() == weekday % 7
             };

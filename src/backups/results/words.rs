@@ -44,12 +44,9 @@ impl Loose {
     }
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "milliseconds of a time within jiff's range")]
+#[expect(clippy::cast_possible_truncation, reason = "what is beyond jiff's range is refused by it")]
 fn seconds(number: f64) -> Option<Timestamp> {
-    // Year 9999.
-    (number < 253_402_207_200.0)
-        .then(|| (number * 1000.0) as i64)
-        .and_then(|milliseconds| Timestamp::from_millisecond(milliseconds).ok())
+    Timestamp::from_millisecond((number * 1000.0) as i64).ok()
 }
 
 fn words(text: &str, zone: &TimeZone) -> Option<Timestamp> {
