@@ -1,7 +1,7 @@
 //! `pgvigil logs cat`: reads the local log store, while the agent writes it or after.
 
 use std::fmt::Write as _;
-use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -33,7 +33,7 @@ pub(super) fn run(args: &Cat, environment: Lookup<'_>) -> Result<(), Failure> {
     let route = route(args, &settings)?;
     let query = query(args, SystemTime::now());
     let json = args.format == Format::Json;
-    let colour = !json && io::stdout().is_terminal();
+    let colour = !json && super::coloured(&io::stdout());
     let mut out = io::BufWriter::new(io::stdout().lock());
     let mut rows = store::cat(&settings.state_directory, &route, query);
     loop {

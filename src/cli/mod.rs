@@ -67,7 +67,7 @@ fn show_records(args: args::Parse) -> Result<(), Failure> {
             args::Redact::Literals => Level::Literals,
         },
         json: args.format == args::Format::Json,
-        colour: std::io::stdout().is_terminal(),
+        colour: coloured(&std::io::stdout()),
     };
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     let shown = logs_parse::run(&parse, &mut std::io::stdin(), &mut out, &mut std::io::stderr());
@@ -78,6 +78,13 @@ fn show_records(args: args::Parse) -> Result<(), Failure> {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
         Err(error) => Err(Failure::Internal(format!("cannot print: {error}"))),
     }
+}
+
+/// Whether to colour what is written there: only on a terminal, and not where `NO_COLOR` says
+/// anything or the terminal is a dumb one.
+fn coloured(stream: &impl IsTerminal) -> bool {
+    let said = environment("NO_COLOR").is_some_and(|text| !text.is_empty());
+    stream.is_terminal() && !said && environment("TERM").as_deref() != Some("dumb")
 }
 
 /// One environment variable; the only place that reads the process's own.

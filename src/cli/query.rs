@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::args::Query as Args;
 use crate::app::Failure;
-use crate::collect::{Once, OnceRun, run_once};
+use crate::collect::{OnceRun, run_once};
 use crate::config::{self, Flags, Instance, Settings};
 use crate::exposition::{self, Choice, Format};
 use crate::instances::Budgets;
@@ -30,7 +30,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     let instance = instance(&loaded.settings, args.instance.as_deref())?;
 
     let budgets = Budgets::new(&Group::new(), &Telemetry::new());
-    let once = run_once(&loaded.settings, instance, None, &packs.queries, &budgets)
+    let once = run_once(&loaded.settings, instance, None, &packs.queries, true, &budgets)
         .await
         .map_err(|(_, message)| Failure::Unavailable(message))?;
     let page = exposition::render(&once.families, Choice { format: Format::Text, gzip: false });
@@ -47,13 +47,16 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
             None => writeln!(report, "{file}: read as {dialect}"),
         };
     }
-    for problem in &packs.problems {
+    let mut problems = packs.problems.clone();
+    problems.extend(packs.queries.iter().flat_map(|query| packs::advise(query)));
+    problems.sort();
+    for problem in &problems {
         let _ = writeln!(report, "{problem}");
     }
     for notice in &once.notices {
         let _ = writeln!(report, "{notice}");
     }
-    table(&mut report, &once);
+    table(&mut report, &once.runs, super::coloured(&std::io::stderr()));
     for (reason, number) in page.dropped.by_reason().into_iter().filter(|(_, n)| *n > 0) {
         let _ = writeln!(report, "{number} lines are left out of the page: {reason}");
     }
@@ -126,25 +129,77 @@ fn is_failure(run: &OnceRun) -> bool {
 }
 
 /// One line a query, and under it what there is to say of it.
-fn table(out: &mut String, once: &Once) {
-    let width = once.runs.iter().map(|run| run.query.chars().count()).max().unwrap_or(0).max(5);
+fn table(out: &mut String, runs: &[OnceRun], colour: bool) {
+    let width = runs.iter().map(|run| run.query.chars().count()).max().unwrap_or(0).max(5);
     let _ = writeln!(
         out,
-        "{:width$}  {:14}  {:>8}  {:>8}  {:>9}",
-        "query", "outcome", "rows", "series", "ms"
+        "{:width$}  {:14}  {:>8}  {:>8}  {:>9}  {:>11}",
+        "query", "outcome", "rows", "series", "ms", "plan cost"
     );
-    for run in &once.runs {
+    for run in runs {
+        let (paint, plain) = match run.reason {
+            _ if !colour => ("", ""),
+            QueryReason::Ok => ("\x1b[32m", "\x1b[0m"),
+            QueryReason::Unavailable => ("\x1b[33m", "\x1b[0m"),
+            _ => ("\x1b[31m", "\x1b[0m"),
+        };
         let _ = writeln!(
             out,
-            "{:width$}  {:14}  {:>8}  {:>8}  {:>9.1}",
+            "{:width$}  {paint}{:14}{plain}  {:>8}  {:>8}  {:>9.1}  {:>11}",
             run.query,
             run.reason.as_str(),
             run.rows,
             run.series,
-            run.duration.as_secs_f64() * 1000.0
+            run.duration.as_secs_f64() * 1000.0,
+            run.cost.map_or_else(|| "-".to_owned(), |cost| format!("{cost:.1}")),
         );
         if let Some(message) = &run.message {
             let _ = writeln!(out, "  {message}");
         }
+        for problem in &run.advice {
+            let _ = writeln!(out, "  {problem}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn ran(query: &str, reason: QueryReason, cost: Option<f64>) -> OnceRun {
+        OnceRun {
+            query: query.to_owned(),
+            reason,
+            message: None,
+            rows: 2,
+            series: 4,
+            duration: Duration::from_micros(1500),
+            cost,
+            advice: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn outcomes_are_coloured_where_asked() {
+        let runs = [
+            ran("fine", QueryReason::Ok, Some(12.34)),
+            ran("none", QueryReason::Unavailable, None),
+            ran("broken", QueryReason::Error, None),
+        ];
+        let (mut plain, mut coloured) = (String::new(), String::new());
+        table(&mut plain, &runs, false);
+        table(&mut coloured, &runs, true);
+        let lines: Vec<&str> = plain.lines().collect();
+        assert_eq!(lines[1], "fine    ok                     2         4        1.5         12.3");
+        assert!(lines[2].ends_with("  -"), "{plain}");
+        for (line, code) in coloured.lines().skip(1).zip(["32", "33", "31"]) {
+            assert!(line.contains(&format!("\x1b[{code}m")), "{line:?}");
+        }
+        let stripped = ["\x1b[32m", "\x1b[33m", "\x1b[31m", "\x1b[0m"]
+            .iter()
+            .fold(coloured, |text, code| text.replace(code, ""));
+        assert_eq!(stripped, plain, "columns stand where they stood");
     }
 }

@@ -7,8 +7,9 @@ use tokio::time::Instant;
 use super::board::Ending;
 use super::rows::{Terms, harvest};
 use super::shape::shaped;
+use crate::config::InstanceKind;
 use crate::instances::{Limits, QueryError, Rows, Session};
-use crate::packs::Query;
+use crate::packs::{self, Query};
 use crate::postgres::QueryReason;
 
 /// How long after the server's own limit we wait for it to say so.
@@ -63,6 +64,37 @@ pub(crate) async fn run(
         }
         Err(error) => failed(error, capped),
     }
+}
+
+/// What the planner thinks that `sql` costs, by the topmost node of its plan; none where it has no
+/// plan or the server gives none.
+///
+/// # Errors
+/// Why the session is gone.
+pub(crate) async fn plan_cost(
+    session: &mut Session,
+    query: &Query,
+    sql: &str,
+) -> Result<Option<f64>, QueryError> {
+    if query.kind != InstanceKind::Postgres || !packs::has_plan(sql) {
+        return Ok(None);
+    }
+    let limits = limits(query, query.timeout, usize::MAX);
+    match session.run(&format!("EXPLAIN {sql}"), &limits).await {
+        Ok(rows) => {
+            let top = rows.rows.first().and_then(|row| row.first()).and_then(Option::as_deref);
+            Ok(top.and_then(total_cost))
+        }
+        Err(error) if error.session_lost => Err(error),
+        Err(_) => Ok(None),
+    }
+}
+
+/// `8.17` of `Limit  (cost=0.15..8.17 rows=1 width=4)`.
+fn total_cost(line: &str) -> Option<f64> {
+    let (_, rest) = line.rsplit_once("(cost=")?;
+    let (_, rest) = rest.split_once("..")?;
+    rest.split(' ').next()?.parse().ok()
 }
 
 fn limits(query: &Query, timeout: Duration, max_rows: usize) -> Limits {

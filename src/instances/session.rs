@@ -131,6 +131,11 @@ impl Session {
         self.version
     }
 
+    /// The columns of a statement that it has run, as the server described them.
+    pub fn columns_of(&self, sql: &str) -> Option<Arc<[Column]>> {
+        self.columns.get(sql).map(Arc::clone)
+    }
+
     /// What its connection knows of the server's end.
     pub(super) fn link(&self) -> Link {
         self.link

@@ -192,6 +192,7 @@ fn columns(walk: &mut Walk, node: &Node, prefix: &str, cnpg: bool, query: &mut Q
             help: help.trim().into(),
             scale: None,
             default: None,
+            place: walk.place(key.at),
         });
     }
 }

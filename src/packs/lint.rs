@@ -4,8 +4,8 @@ use std::collections::HashSet;
 
 use super::Dialect;
 use super::load::is_optional;
-use super::query::{Query, Usage};
-use super::sql::bare;
+use super::query::{ColumnUse, Query, Usage};
+use super::sql::{bare, function_of};
 use crate::config::{InstanceKind, Problem};
 use crate::metric::{is_label_name, is_metric_name};
 
@@ -85,12 +85,54 @@ const UNBOUNDED: &[&str] = &[
     "backend_xmin",
     "leader_pid",
     "session_id",
+    "query_text",
+    "sql_text",
+    "xid",
+    "transactionid",
+    "virtualxid",
+    "virtualtransaction",
 ];
+
+/// Endings of labels that hold a time, a position or a transaction, and so have no bound either.
+const UNBOUNDED_ENDINGS: &[&str] = &["_at", "_time", "_timestamp", "_lsn", "_xid", "_xmin"];
+
+/// Columns of the server's own views that say what is now, and so go down too.
+const CURRENT: &[&str] = &[
+    "n_live_tup",
+    "n_dead_tup",
+    "n_mod_since_analyze",
+    "n_ins_since_vacuum",
+    "numbackends",
+    "reltuples",
+    "relpages",
+    "setting",
+];
+
+/// Functions whose value goes down as well as up; `count` is the number of rows that are there now.
+const CURRENT_FUNCTIONS: &[&str] = &[
+    "count",
+    "avg",
+    "age",
+    "mxid_age",
+    "pg_database_size",
+    "pg_tablespace_size",
+    "pg_relation_size",
+    "pg_table_size",
+    "pg_indexes_size",
+    "pg_total_relation_size",
+];
+
+/// Endings of names that say what is now.
+const CURRENT_ENDINGS: &[&str] =
+    &["_size", "_size_bytes", "_age", "_age_seconds", "_ratio", "_percent"];
 
 /// Endings that say the unit in other than base units, and the base unit.
 const UNITS: &[(&str, &str)] = &[
     ("_milliseconds", "_seconds"),
     ("_ms", "_seconds"),
+    ("_msec", "_seconds"),
+    ("_us", "_seconds"),
+    ("_usec", "_seconds"),
     ("_microseconds", "_seconds"),
     ("_minutes", "_seconds"),
     ("_hours", "_seconds"),
@@ -99,6 +141,8 @@ const UNITS: &[(&str, &str)] = &[
     ("_kilobytes", "_bytes"),
     ("_mb", "_bytes"),
     ("_megabytes", "_bytes"),
+    ("_gb", "_bytes"),
+    ("_gigabytes", "_bytes"),
     ("_percent", "_ratio"),
 ];
 
@@ -110,6 +154,19 @@ pub(super) fn lint(query: &Query) -> Vec<Problem> {
     // What a pack repeats of others is as they named it.
     if query.dialect == Dialect::Native && !is_optional(&query.pack) {
         found.style();
+        found.labels();
+        found.counters();
+    }
+    found.problems
+}
+
+/// What an author should know of a query in another program's file, whose names are as they are but
+/// whose labels and counters cost the same. Native queries are told of it when they are loaded.
+pub fn advise(query: &Query) -> Vec<Problem> {
+    let mut found = Found { query, problems: Vec::new() };
+    if query.dialect != Dialect::Native {
+        found.labels();
+        found.counters();
     }
     found.problems
 }
@@ -130,6 +187,17 @@ impl Found<'_> {
     fn push(&mut self, fatal: bool, what: String, remedy: impl Into<String>) {
         let (place, remedy) = (self.query.place.clone(), remedy.into());
         self.problems.push(Problem { place, what, remedy, fatal });
+    }
+
+    /// What is wrong with one column.
+    fn refuse(&mut self, column: &ColumnUse, what: String, remedy: impl Into<String>) {
+        self.problems.push(Problem::fatal(column.place.clone(), what, remedy));
+    }
+
+    /// What the author should know of one column.
+    fn hint(&mut self, column: &ColumnUse, what: String, remedy: impl Into<String>) {
+        let (place, remedy) = (column.place.clone(), remedy.into());
+        self.problems.push(Problem { place, what, remedy, fatal: false });
     }
 
     fn statements(&mut self) {
@@ -173,17 +241,17 @@ impl Found<'_> {
             }
             if label && !is_label_name(name) {
                 let what = format!("`{name}` of query `{}` is no label name", query.name);
-                self.push(true, what, "use letters, digits and _, and no __ in front");
+                self.refuse(column, what, "use letters, digits and _, and no __ in front");
             } else if !label && !is_metric_name(name) {
                 let what = format!("`{name}` of query `{}` is no metric name", query.name);
-                self.push(true, what, "use letters, digits, _ and :, and no digit in front");
+                self.refuse(column, what, "use letters, digits, _ and :, and no digit in front");
             }
             // What PgBouncer's versions call differently is one metric.
             let again = !label && query.kind == InstanceKind::Pgbouncer;
             if !seen.insert((label, name)) && !again {
                 let kind = if label { "label" } else { "metric" };
                 let what = format!("query `{}` has the {kind} `{name}` twice", query.name);
-                self.push(true, what, "keep one of them");
+                self.refuse(column, what, "keep one of them");
             }
         }
         if query.columns.iter().all(|c| matches!(c.usage, Usage::Label | Usage::Discard))
@@ -201,34 +269,42 @@ impl Found<'_> {
             let (name, counter) = (&*column.metric, column.usage == Usage::Counter);
             match column.usage {
                 Usage::Label => {
-                    if UNBOUNDED.contains(&name) {
-                        let what = format!("label `{name}` of query `{}` has no bound", query.name);
-                        self.push(false, what, "drop or aggregate it: each value is a new series");
+                    if !is_snake_case(name) {
+                        let what = format!("the label `{name}` is not in snake_case");
+                        self.hint(column, what, "write it in small letters, digits and _");
                     }
                     continue;
                 }
                 Usage::Discard => continue,
                 Usage::Duration if name.ends_with("_milliseconds") => {
                     let what = format!("`{name}` is in milliseconds");
-                    self.push(
-                        false,
+                    self.hint(
+                        column,
                         what,
                         "make it a GAUGE with `extract(epoch FROM …)` and the ending _seconds",
                     );
                 }
                 _ => {}
             }
+            if !is_snake_case(name) {
+                let what = format!("`{name}` is not in snake_case");
+                self.hint(column, what, "write it in small letters, digits and _");
+            }
             if column.help.is_empty() {
                 let what = format!("`{name}` has no description");
-                self.push(false, what, "say what it measures, with its unit");
+                self.hint(column, what, "say what it measures, with its unit");
             }
             let total = name.ends_with("_total");
             if counter && !total && !is_inherited_counter(name) {
                 let what = format!("the counter `{name}` does not end in _total");
-                self.push(false, what, format!("write `metric: {name}_total`, or make it a GAUGE"));
+                self.hint(
+                    column,
+                    what,
+                    format!("write `metric: {name}_total`, or make it a GAUGE"),
+                );
             } else if !counter && total {
                 let what = format!("`{name}` ends in _total but is no counter");
-                self.push(false, what, "make it a COUNTER, or give it another name");
+                self.hint(column, what, "make it a COUNTER, or give it another name");
             }
             if matches!(column.usage, Usage::Gauge | Usage::Counter)
                 && ["_count", "_sum", "_bucket"].iter().any(|ending| name.ends_with(ending))
@@ -236,19 +312,61 @@ impl Found<'_> {
                 && !INHERITED_GAUGES.contains(&name)
             {
                 let what = format!("`{name}` ends like a part of a histogram");
-                self.push(false, what, "give it another name");
+                self.hint(column, what, "give it another name");
             }
             let stem = name.strip_suffix("_total").unwrap_or(name);
             if column.usage != Usage::Duration
                 && let Some((ending, base)) = UNITS.iter().find(|(e, _)| stem.ends_with(e))
             {
                 let what = format!("`{name}` is not in base units");
-                self.push(
-                    false,
+                self.hint(
+                    column,
                     what,
                     format!("convert it, and end in {base} and not in {ending}"),
                 );
             }
         }
     }
+
+    /// Labels that make a new series with every value.
+    fn labels(&mut self) {
+        let query = self.query;
+        for column in query.columns.iter().filter(|column| column.usage == Usage::Label) {
+            let name = &*column.metric;
+            if UNBOUNDED.contains(&name) || UNBOUNDED_ENDINGS.iter().any(|end| name.ends_with(end))
+            {
+                let what = format!("label `{name}` of query `{}` has no bound", query.name);
+                self.hint(column, what, "drop or aggregate it: each value is a new series");
+            }
+        }
+    }
+
+    /// Counters that the SQL shows to be none.
+    fn counters(&mut self) {
+        let query = self.query;
+        for column in query.columns.iter().filter(|column| column.usage == Usage::Counter) {
+            let name = &*column.metric;
+            let stem = name.strip_suffix("_total").unwrap_or(name);
+            let function = query.statements.iter().find_map(|statement| {
+                let function = function_of(&statement.sql, &column.column)?;
+                CURRENT_FUNCTIONS.contains(&&*function).then_some(function)
+            });
+            let why = if let Some(function) = function {
+                format!("{function}() goes down too")
+            } else if CURRENT.contains(&&*column.column) {
+                format!("{} goes down too", column.column)
+            } else if CURRENT_ENDINGS.iter().any(|end| stem.ends_with(end)) {
+                "what it is called goes down too".to_owned()
+            } else {
+                continue;
+            };
+            let what = format!("`{name}` is a COUNTER, but {why}");
+            self.hint(column, what, "make it a GAUGE: a counter that falls looks like a restart");
+        }
+    }
+}
+
+/// Small letters, digits and `_`; `:` as in the names of rules.
+fn is_snake_case(name: &str) -> bool {
+    name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' || c == ':')
 }

@@ -24,9 +24,12 @@ mod walk;
 #[cfg(test)]
 mod dialect_tests;
 #[cfg(test)]
+mod lint_tests;
+#[cfg(test)]
 mod tests;
 
 pub use dialect::Dialect;
+pub use lint::advise;
 pub use load::{
     Packs, builtin, builtin_names, excluded, is_optional, load, load_builtin, load_path, parse,
 };
@@ -34,3 +37,4 @@ pub use query::{
     ColumnUse, Every, Nulls, Query, Requires, Scope, Statement, UnknownColumns, Usage,
 };
 pub use select::{Unavailable, select};
+pub use sql::has_plan;

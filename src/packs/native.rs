@@ -238,6 +238,7 @@ fn columns(walk: &mut Walk, node: &Node, query: &mut Query) {
             help: help.trim().into(),
             scale,
             default: None,
+            place: walk.place(key.at),
         });
     }
 }

@@ -253,6 +253,7 @@ fn columns(walk: &mut Walk, node: &Node, prefix: &str, query: &mut Query) {
             help: help.trim().into(),
             scale,
             default,
+            place: walk.place(key.at),
         });
     }
 }

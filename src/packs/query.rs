@@ -96,6 +96,8 @@ pub struct ColumnUse {
     pub scale: Option<f64>,
     /// What stands for NULL (pgsty's `default`).
     pub default: Option<String>,
+    /// Where it is written.
+    pub place: Place,
 }
 
 /// What a NULL becomes.

@@ -57,7 +57,7 @@ pub(super) async fn queries(
     }
     let mut causes = Causes::new();
     for (database, queries) in rounds {
-        let running = Box::pin(run_once(settings, instance, database, &queries, budgets));
+        let running = Box::pin(run_once(settings, instance, database, &queries, false, budgets));
         match timeout_at(deadline, running).await {
             Ok(Ok(ran)) => {
                 for (query, run) in queries.iter().zip(&ran.runs) {
@@ -246,6 +246,8 @@ mod tests {
             rows: 0,
             series: 0,
             duration: Duration::ZERO,
+            cost: None,
+            advice: Vec::new(),
         };
         let mut causes = Causes::new();
         for database in ["d", "c", "b", "a"] {

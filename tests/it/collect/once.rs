@@ -134,3 +134,77 @@ fn an_instance_of_the_configuration_is_asked_and_its_password_is_not_told() {
     assert_eq!(code, 64, "{said}");
     assert!(said.contains("shop") && !said.contains(PASSWORD), "{said}");
 }
+
+const DOUBTFUL: &str = "
+planned:
+  query: SELECT datname, count(*) AS n FROM pg_stat_activity GROUP BY datname
+  metrics:
+    - datname: {usage: LABEL, description: d}
+    - n: {usage: COUNTER, metric: pg_sessions_total, description: Sessions.}
+shown:
+  query: SHOW server_version_num
+  metrics: [{server_version_num: {usage: GAUGE, metric: pg_version_number, description: A number.}}]
+slow:
+  timeout: 100ms
+  query: SELECT pg_sleep(5) IS NULL AS v
+  metrics: [{v: {usage: GAUGE, metric: pg_slow, description: A value.}}]
+broken:
+  query: SELECT nothing AS v
+  metrics: [{v: {usage: GAUGE, metric: pg_broken, description: A value.}}]
+falling:
+  query: SELECT -3 AS v, now() AS since, '0/0'::pg_lsn AS place
+  metrics:
+    - v: {usage: COUNTER, metric: pg_falling_total, description: A value.}
+    - since: {usage: LABEL, description: d}
+    - place: {usage: LABEL, description: d}
+";
+
+#[test]
+fn an_author_sees_what_a_query_costs_and_what_is_doubtful() {
+    let Some(cluster) = Cluster::start(17) else { return };
+    let directory = TempDir::new().unwrap();
+    let file = directory.path().join("doubtful.yaml");
+    fs::write(&file, DOUBTFUL).unwrap();
+    let dsn = cluster.monitor_dsn();
+    let (code, _, table) = run(&[file.to_str().unwrap(), "--dsn", &dsn], &[]);
+    assert_eq!(code, 0, "{table}");
+    let cost = |query| *line(&table, query).last().unwrap();
+    assert!(cost("planned").parse::<f64>().is_ok_and(|cost| cost > 0.0), "{table}");
+    assert!(cost("slow").parse::<f64>().is_ok(), "what is too slow has a plan too: {table}");
+    assert_eq!((cost("shown"), cost("broken")), ("-", "-"), "{table}");
+    assert_eq!(line(&table, "shown")[1], "ok");
+    for (place, what) in [
+        ("6:7", "`pg_sessions_total` is a COUNTER, but count() goes down too"),
+        ("20:7", "`pg_falling_total` is a COUNTER, but came out negative"),
+        ("21:7", "label `since` of query `falling` is a time, and has no bound"),
+        ("22:7", "label `place` of query `falling` is a position in the WAL, and has no bound"),
+    ] {
+        let told =
+            table.lines().find(|line| line.contains(what)).unwrap_or_else(|| panic!("{table}"));
+        assert!(told.contains(&format!("doubtful.yaml:{place}: ")), "{told}");
+    }
+    assert!(!table.contains('\x1b'), "no colour in a pipe");
+    let log = cluster.output();
+    let errors = log.lines().filter(|line| line.contains("ERROR:")).count();
+    assert_eq!(errors, 2, "EXPLAIN adds none: {log}");
+
+    // Labels and counters of other programs' files are told here too.
+    let foreign = directory.path().join("foreign.yaml");
+    let text = "f:\n  master: true\n  query: SELECT 1::text AS pid, count(*) AS n\n  metrics:\n    \
+                - pid: {usage: LABEL}\n    - n: {usage: COUNTER}\n";
+    fs::write(&foreign, text).unwrap();
+    let (_, _, table) = run(&[foreign.to_str().unwrap(), "--dsn", &dsn], &[]);
+    assert!(table.contains("foreign.yaml:5:7: label `pid`"), "{table}");
+    assert!(table.contains("foreign.yaml:6:7: `f_n` is a COUNTER"), "{table}");
+}
+
+#[test]
+fn the_built_in_packs_leave_nothing_to_say() {
+    let Some(cluster) = Cluster::start(17) else { return };
+    let dsn = cluster.monitor_dsn();
+    let mut arguments: Vec<&str> = pgvigil::packs::builtin_names().collect();
+    arguments.extend(["--dsn", &dsn]);
+    let (code, _, told) = run(&arguments, &[]);
+    assert_eq!(code, 0, "{told}");
+    assert!(!told.contains(".yaml:"), "{told}");
+}
