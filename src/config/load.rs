@@ -154,6 +154,7 @@ fn settings(walk: &Walk<'_>, root: &Node, input: &Input<'_>) -> Settings {
         instances: &instances,
         host_name: &input.host_name,
         flags: &input.flags,
+        environment: input.environment,
     };
     let logs = logs::read(walk, get("logs"), &around);
     let state_directory = input

@@ -14,6 +14,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use super::environment::Lookup;
 use super::instances::positive;
 use super::labels::Identity;
 use super::load::Flags;
@@ -50,6 +51,7 @@ pub(super) struct Around<'a> {
     pub(super) instances: &'a [Instance],
     pub(super) host_name: &'a str,
     pub(super) flags: &'a Flags,
+    pub(super) environment: Lookup<'a>,
 }
 
 /// Reads the block; `--logs` takes the place of the file's sources, `--loki` of its URL.

@@ -6,18 +6,29 @@
 //! | `labels` | none |
 //! | `tls` (`ca_file`, `cert_file`, `key_file`) | the system's roots, no client certificate |
 //! | `basic_auth` (`username`, `password`, `password_file`), `bearer_token`, `bearer_token_file` | none |
+//! | `proxy_url`, `proxy_url_file` | what `HTTPS_PROXY` (for http:// `HTTP_PROXY`), `ALL_PROXY` and `NO_PROXY` say |
 
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use super::environment::Lookup;
 use super::labels;
 use super::logs::Around;
 use super::problem::why;
 use super::walk::{Block, Item, Walk};
-use super::{LokiTarget, Place};
+use super::{LokiTarget, Place, Proxy, SecretSource};
+use crate::secret::Secret;
 
-pub(super) const KEYS: &[&str] =
-    &["url", "labels", "tls", "basic_auth", "bearer_token", "bearer_token_file"];
+pub(super) const KEYS: &[&str] = &[
+    "url",
+    "labels",
+    "tls",
+    "basic_auth",
+    "bearer_token",
+    "bearer_token_file",
+    "proxy_url",
+    "proxy_url_file",
+];
 pub(super) const TLS_KEYS: &[&str] = &["ca_file", "cert_file", "key_file"];
 pub(super) const BASIC_KEYS: &[&str] = &["username", "password", "password_file"];
 
@@ -83,8 +94,54 @@ pub(super) fn read(
     if let (Some(tls), false) = (&tls, url.starts_with("https://")) {
         tls.item.fatal("`tls` is set, but the URL is plain HTTP", "write https:// in `url`");
     }
+    let proxy = match block.as_ref().and_then(|block| Some((block, block.secret("proxy_url")?))) {
+        Some((block, source)) => written_proxy(block, &source),
+        None => environments_proxy(&url, around.environment),
+    };
     let [ca_file, cert_file, key_file] = files;
-    Some(LokiTarget { url, labels, basic_auth, bearer_token, ca_file, cert_file, key_file, place })
+    Some(LokiTarget {
+        url,
+        labels,
+        basic_auth,
+        bearer_token,
+        ca_file,
+        cert_file,
+        key_file,
+        proxy,
+        place,
+    })
+}
+
+/// The configuration's own proxy holds for every address. A file was complained about already where it
+/// cannot be read.
+fn written_proxy(block: &Block<'_>, source: &SecretSource) -> Option<Proxy> {
+    let url = source.read().ok()?;
+    let rest = url.expose().strip_prefix("http://").unwrap_or_default();
+    if host(rest.rsplit('@').next().unwrap_or_default()).is_empty() {
+        let item = block.get("proxy_url").or_else(|| block.get("proxy_url_file"))?;
+        // Not quoted: it may hold a password.
+        item.fatal("`proxy_url` is no http:// URL", "write http://HOST:PORT of an HTTP proxy");
+        return None;
+    }
+    Some(Proxy { url, bypass: String::new() })
+}
+
+/// What the usual variables say, in the spelling and the order of curl; never for this machine itself.
+fn environments_proxy(url: &str, environment: Lookup<'_>) -> Option<Proxy> {
+    let (scheme, rest) = url.split_once("://")?;
+    if is_loopback(host(rest)) {
+        return None;
+    }
+    let get = |name: &str| {
+        let small = environment(&name.to_ascii_lowercase());
+        small.or_else(|| environment(name)).filter(|value| !value.is_empty())
+    };
+    let name = if scheme == "https" { "HTTPS_PROXY" } else { "HTTP_PROXY" };
+    let found = get(name).or_else(|| get("ALL_PROXY"))?;
+    let found = if found.contains("://") { found } else { format!("http://{found}") };
+    // Others (SOCKS) are not spoken; the variable is not ours to complain about.
+    let bypass = get("NO_PROXY").unwrap_or_default();
+    found.starts_with("http://").then(|| Proxy { url: Secret::new(found), bypass })
 }
 
 fn tls_files(block: &Block<'_>) -> [Option<PathBuf>; 3] {
@@ -174,6 +231,26 @@ mod tests {
         ] {
             assert!(base(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn the_environments_proxy() {
+        let with = |url: &str, pairs: &[(&str, &str)]| {
+            let lookup = |name: &str| {
+                pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
+            };
+            environments_proxy(url, &lookup).map(|p| (p.url.expose().to_owned(), p.bypass))
+        };
+        let both = [("HTTPS_PROXY", "http://s:1"), ("HTTP_PROXY", "p:2"), ("NO_PROXY", "a,.b")];
+        let proxy = |url: &str| Some((url.to_owned(), "a,.b".to_owned()));
+        assert_eq!(with("https://loki", &both), proxy("http://s:1"));
+        assert_eq!(with("http://loki:3100", &both), proxy("http://p:2"));
+        assert_eq!(with("http://127.0.0.1:3100", &both), None);
+        assert_eq!(with("https://loki", &[("ALL_PROXY", "socks5://s:1")]), None);
+        assert_eq!(
+            with("https://loki", &[("HTTPS_PROXY", ""), ("all_proxy", "http://a")]).unwrap().0,
+            "http://a"
+        );
     }
 
     #[test]

@@ -36,6 +36,6 @@ pub use schedule::Schedule;
 pub use secret::{Current, SecretReader, SecretSource};
 pub use settings::{
     Collection, DatabaseFilter, Destination, Host, Http, Instance, InstanceKind, Intervals,
-    LogFormat, LogInput, LogSource, Logs, LokiTarget, PackDirectory, Packs, Probe, Redaction,
-    Route, Settings, Start, Storage, Store, Volume,
+    LogFormat, LogInput, LogSource, Logs, LokiTarget, PackDirectory, Packs, Probe, Proxy,
+    Redaction, Route, Settings, Start, Storage, Store, Volume,
 };

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::{Backup, PgEnvironment, Place, SecretSource};
 use crate::metric::Labels;
+use crate::secret::Secret;
 
 /// All that the agent needs to know to run.
 #[derive(Clone)]
@@ -328,6 +329,16 @@ pub struct LokiTarget {
     pub ca_file: Option<PathBuf>,
     pub cert_file: Option<PathBuf>,
     pub key_file: Option<PathBuf>,
+    pub proxy: Option<Proxy>,
     /// Where the user wrote it, for problems that show later.
     pub place: Place,
+}
+
+/// An HTTP proxy on the way to Loki.
+#[derive(Clone)]
+pub struct Proxy {
+    /// `http://HOST:PORT`, with a user and a password where it asks for them.
+    pub url: Secret,
+    /// What is reached without it, as `NO_PROXY` says: hosts, domains, networks, separated by commas.
+    pub bypass: String,
 }

@@ -131,11 +131,12 @@ impl Loki {
             .ok_or_else(|| {
                 format!("`{}` is no URL; write logs.loki.url as http://host:3100", target.url)
             })?;
-        let client = HttpClient::new(TlsFiles {
+        let files = TlsFiles {
             ca_file: target.ca_file.clone(),
             cert_file: target.cert_file.clone(),
             key_file: target.key_file.clone(),
-        })?;
+        };
+        let client = HttpClient::new(files, target.proxy.as_ref())?;
         let authorization = match (&target.basic_auth, &target.bearer_token) {
             (Some((user, password)), _) => Some(Authorization::new(Some(user.clone()), password)?),
             (None, Some(token)) => Some(Authorization::new(None, token)?),

@@ -1,5 +1,5 @@
-//! The HTTP client: what speaks to Loki. Bounded answers, a deadline on every request, and TLS files
-//! that are read again when they change.
+//! The HTTP client: what speaks to Loki, straight or through a proxy. Bounded answers, a deadline on
+//! every request, and TLS files that are read again when they change.
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Incoming};
-use hyper::header::HeaderMap;
+use hyper::header::{HeaderMap, PROXY_AUTHORIZATION};
 use hyper::{Request, StatusCode};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
@@ -19,6 +19,9 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::time::Instant;
+
+use super::dial::Dial;
+use crate::config::Proxy;
 
 /// Idle connections are closed by us before the usual proxies do (60 s and up), so that no request
 /// meets a connection that is just being closed.
@@ -59,12 +62,13 @@ pub enum SendError {
     Broken(String),
 }
 
-type Inner = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
+type Inner = Client<HttpsConnector<Dial>, Full<Bytes>>;
 
 /// A client with a pool of connections. Clones share it.
 #[derive(Clone)]
 pub struct HttpClient {
     files: Arc<TlsFiles>,
+    dial: Dial,
     built: Arc<Mutex<Built>>,
 }
 
@@ -79,10 +83,16 @@ type Stamp = (SystemTime, u64);
 impl HttpClient {
     /// # Errors
     /// A sentence that names the file which cannot be used.
-    pub fn new(files: TlsFiles) -> Result<Self, String> {
+    pub fn new(files: TlsFiles, proxy: Option<&Proxy>) -> Result<Self, String> {
+        let mut http = HttpConnector::new();
+        http.enforce_http(false);
+        http.set_nodelay(true);
+        http.set_keepalive(Some(Duration::from_secs(30)));
+        let dial = Dial::new(http, proxy);
         let stamps = stamps(&files);
-        let client = build(&files)?;
-        Ok(Self { files: Arc::new(files), built: Arc::new(Mutex::new(Built { client, stamps })) })
+        let client = build(&files, &dial)?;
+        let built = Arc::new(Mutex::new(Built { client, stamps }));
+        Ok(Self { files: Arc::new(files), dial, built })
     }
 
     /// Sends `request` and reads the answer's body up to `max_body` bytes, all before `deadline`.
@@ -91,10 +101,13 @@ impl HttpClient {
     /// Never for a status: only when no whole answer came.
     pub async fn send(
         &self,
-        request: Request<Full<Bytes>>,
+        mut request: Request<Full<Bytes>>,
         max_body: usize,
         deadline: Instant,
     ) -> Result<Reply, SendError> {
+        if let Some(value) = self.dial.authorization(request.uri()) {
+            request.headers_mut().insert(PROXY_AUTHORIZATION, value);
+        }
         let client = self.current();
         let started = Instant::now();
         let answer = async {
@@ -117,7 +130,7 @@ impl HttpClient {
         let mut built = self.built.lock().unwrap_or_else(PoisonError::into_inner);
         let now = stamps(&self.files);
         if now != built.stamps {
-            match build(&self.files) {
+            match build(&self.files, &self.dial) {
                 Ok(client) => *built = Built { client, stamps: now },
                 Err(sentence) => {
                     tracing::warn!("TLS files changed but stay unused: {sentence}");
@@ -158,16 +171,12 @@ fn stamps(files: &TlsFiles) -> Vec<Option<Stamp>> {
         .collect()
 }
 
-fn build(files: &TlsFiles) -> Result<Inner, String> {
-    let mut http = HttpConnector::new();
-    http.enforce_http(false);
-    http.set_nodelay(true);
-    http.set_keepalive(Some(Duration::from_secs(30)));
+fn build(files: &TlsFiles, dial: &Dial) -> Result<Inner, String> {
     let https = HttpsConnectorBuilder::new()
         .with_tls_config(tls(files)?)
         .https_or_http()
         .enable_http1()
-        .wrap_connector(http);
+        .wrap_connector(dial.clone());
     Ok(Client::builder(TokioExecutor::new())
         .pool_timer(TokioTimer::new())
         .pool_idle_timeout(IDLE)
@@ -288,7 +297,7 @@ mod tests {
     #[tokio::test]
     async fn bodies_are_bounded() {
         let url = server(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 10\r\n\r\n0123456789");
-        let client = HttpClient::new(TlsFiles::default()).unwrap();
+        let client = HttpClient::new(TlsFiles::default(), None).unwrap();
         let reply = client.send(get(&url), 4, soon()).await.unwrap();
         assert_eq!(
             (reply.status.as_u16(), &reply.body[..], reply.truncated),
@@ -300,7 +309,7 @@ mod tests {
 
     #[tokio::test]
     async fn failures_are_told_apart() {
-        let client = HttpClient::new(TlsFiles::default()).unwrap();
+        let client = HttpClient::new(TlsFiles::default(), None).unwrap();
         let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let refused = client.send(get(&format!("http://{free}/")), 4, soon()).await;
         assert!(matches!(refused, Err(SendError::Connect(_))), "{refused:?}");
@@ -316,9 +325,9 @@ mod tests {
     #[test]
     fn unusable_files_are_named() {
         let missing = TlsFiles { ca_file: Some("/nowhere/ca.crt".into()), ..TlsFiles::default() };
-        let sentence = HttpClient::new(missing).err().unwrap();
+        let sentence = HttpClient::new(missing, None).err().unwrap();
         assert!(sentence.contains("/nowhere/ca.crt") && sentence.contains("; "), "{sentence}");
         let half = TlsFiles { cert_file: Some("/c.crt".into()), ..TlsFiles::default() };
-        assert!(HttpClient::new(half).err().unwrap().contains("key_file"));
+        assert!(HttpClient::new(half, None).err().unwrap().contains("key_file"));
     }
 }

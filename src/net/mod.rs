@@ -1,6 +1,7 @@
 //! The network: TLS, listeners, and the HTTP client.
 
 mod client;
+mod dial;
 pub mod tls;
 pub mod serve;
 mod stall;

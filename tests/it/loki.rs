@@ -165,6 +165,7 @@ fn client(loki: &Loki) -> pgvigil::loki::Loki {
         ca_file: None,
         cert_file: None,
         key_file: None,
+        proxy: None,
         place: pgvigil::config::Place::default(),
     };
     pgvigil::loki::Loki::new(&target, &pgvigil::telemetry::Telemetry::new()).unwrap()

@@ -28,4 +28,5 @@ mod secrets; // no output holds a password
 mod sessions; // sessions with real servers, TLS, budgets
 mod support; // real servers, the built binary, readers of pages
 mod tidy; // imports between rooms, length of files, the dependency tree
+mod ways; // the ways to Loki: TLS, client certificates, proxies
 mod whole; // the built binary from one end to the other, on real servers
