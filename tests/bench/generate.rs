@@ -4,10 +4,19 @@
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
-/// Writes at least `bytes` bytes with the prefix `%m [%p] %q%u@%d `; returns how many records.
-pub(crate) fn log(file: &Path, bytes: u64, first_second: i64) -> std::io::Result<u64> {
+/// What was written.
+pub(crate) struct Log {
+    pub(crate) bytes: u64,
+    pub(crate) records: u64,
+    /// Lines that begin with a time: a record's first one, and those of its DETAIL and STATEMENT.
+    pub(crate) heads: u64,
+}
+
+/// Writes at least `bytes` bytes with the prefix `%m [%p] %q%u@%d `.
+pub(crate) fn log(file: &Path, bytes: u64, first_second: i64) -> std::io::Result<Log> {
     let mut out = BufWriter::with_capacity(1 << 20, std::fs::File::create(file)?);
-    let (mut written, mut records, mut seed) = (0u64, 0u64, 0x2545_f491_4f6c_dd1du64);
+    let (mut written, mut records, mut heads) = (0u64, 0u64, 0u64);
+    let mut seed = 0x2545_f491_4f6c_dd1du64;
     while written < bytes {
         // xorshift: the same file on every run.
         seed ^= seed << 13;
@@ -36,7 +45,8 @@ pub(crate) fn log(file: &Path, bytes: u64, first_second: i64) -> std::io::Result
         out.write_all(record.as_bytes())?;
         written += record.len() as u64;
         records += 1;
+        heads += record.matches(&head).count() as u64;
     }
     out.flush()?;
-    Ok(records)
+    Ok(Log { bytes: written, records, heads })
 }
