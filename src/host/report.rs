@@ -266,3 +266,103 @@ fn volume(page: &mut Page<'_>, volume: &Volume, said: Option<u64>) {
     }
     page.may_push("pg_host_directory_used_bytes", &labels, volume.taken.map(|taken| taken as f64));
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::metric::Point;
+
+    fn all() -> Reading {
+        let space = Space {
+            path: "/mnt".into(),
+            called: "/data".into(),
+            device: "/dev/a".into(),
+            size: 1000,
+            used: 300,
+            available: 600,
+            inodes: Some((50, 20)),
+        };
+        let volume = |purpose, space, allotted, taken| Volume { purpose, space, allotted, taken };
+        Reading {
+            cpu: Ok(Cpu {
+                scope: Scope::Container,
+                usage: 3.0,
+                user: Some(2.0),
+                system: Some(1.0),
+                throttled: Some(0.5),
+                throttled_periods: Some(1),
+                periods: Some(2),
+                limit: 1.5,
+                cores: 4.0,
+            }),
+            memory: Ok(Memory {
+                scope: Scope::Container,
+                limit: 8,
+                used: 6,
+                working_set: 4,
+                available: 4,
+                cache: Some(3),
+                oom_kills: Some(0),
+            }),
+            pressure: Ok(Pressure { scope: Scope::Machine, stalls: vec![("io", "full", 1.0)] }),
+            load: Ok([1.0, 2.0, 3.0]),
+            volumes: vec![
+                volume(Purpose::Data, Ok(space.clone()), Some(500), Some(100)),
+                volume(Purpose::Wal, Err(HostReason::Remote), Some(40), None),
+                volume(Purpose::Log, Err(HostReason::Permission), None, None),
+                volume(Purpose::Tablespace("fast".into()), Ok(space), None, None),
+            ],
+            wal_apart: true,
+        }
+    }
+
+    fn value(page: &[Arc<Family>], name: &str, directory: &str) -> Option<f64> {
+        let family = page.iter().find(|family| *family.name == *name)?;
+        let mut samples = family.samples.iter();
+        let sample = samples.find(|s| s.labels.get("directory") == Some(directory))?;
+        match sample.point {
+            Point::Number(value) => Some(value),
+            Point::Histogram(_) => None,
+        }
+    }
+
+    #[test]
+    fn every_family_is_known_and_written() {
+        let base = Labels::new([("server", "a")]);
+        let page = families(&base, &all(), &Sizes::default());
+        let written: BTreeSet<&str> = page.iter().map(|family| &*family.name).collect();
+        let known: BTreeSet<&str> = FAMILIES.iter().map(|(name, ..)| *name).collect();
+        assert_eq!(written, known);
+        for family in &page {
+            assert_eq!(family.name.ends_with("_total"), family.kind == Kind::Counter);
+            assert!(family.samples.iter().all(|sample| sample.labels.get("server") == Some("a")));
+        }
+    }
+
+    #[test]
+    fn the_smaller_of_what_is_free_and_what_is_left() {
+        let (base, mut reading) = (Labels::default(), all());
+        let of = |reading: &Reading, sizes: &Sizes, name: &str, directory: &str| {
+            let name = format!("pg_host_filesystem_{name}_bytes");
+            value(&families(&base, reading, sizes), &name, directory)
+        };
+        let none = Sizes::default();
+        assert_eq!(of(&reading, &none, "size", "data"), Some(500.0));
+        assert_eq!(of(&reading, &none, "available", "data"), Some(400.0));
+        assert_eq!(of(&reading, &none, "available", "tablespace"), Some(600.0));
+        reading.volumes[0].allotted = Some(5000);
+        assert_eq!(of(&reading, &none, "size", "data"), Some(1000.0));
+        assert_eq!(of(&reading, &none, "available", "data"), Some(600.0));
+        reading.volumes[0].allotted = Some(70);
+        assert_eq!(of(&reading, &none, "available", "data"), Some(0.0));
+        // Nothing is said of what is not known.
+        reading.volumes[0].taken = None;
+        assert_eq!(of(&reading, &none, "available", "data"), None);
+        assert_eq!(of(&reading, &none, "available", "wal"), None);
+        let mut said = none;
+        said.wal = Some(30);
+        assert_eq!(of(&reading, &said, "available", "wal"), Some(10.0));
+    }
+}

@@ -263,7 +263,11 @@ impl Eye {
             self.sum.begin(move || volume::taken(&path, Clock::now() + SUMMING));
         }
         if self.sum.is_busy() {
-            let left = deadline.saturating_duration_since(Instant::now());
+            // A first sum is worth a moment; later ones come when they come.
+            let left = match self.taken {
+                None => deadline.saturating_duration_since(Instant::now()),
+                Some(_) => Duration::ZERO,
+            };
             if let Some(sum) = self.sum.end(left).await {
                 self.taken = sum.ok();
             }
