@@ -8,6 +8,7 @@ mod boards; // dashboards and alert rules
 mod check; // what `pgvigil check` finds out about servers
 mod config; // configuration files and what is said about them
 mod collect; // scrapes of real servers: outages, locks, bad queries
+mod examples; // a user's own pack, as its README tells it
 mod export; // what is made for other programs, tried on them
 mod exposition; // pages: golden files, promtool, an independent reader
 mod faults; // what goes wrong, told and survived
