@@ -8,6 +8,7 @@
 //! | `sources[].line_prefix`, `time_zone` | from the session, else from the lines |
 //! | `sources[].start` | `beginning` |
 //! | `routes` | one: `admin`, everything, redacted of credentials |
+//! | `patterns` | none: what is masked on every route, before the route's own |
 //! | `destination` | `loki` where a URL is set, else `local` |
 //! | `store` | `max_bytes: 1GiB`, `keep: 7d` |
 
@@ -24,7 +25,7 @@ use super::{
     loki, routes, scalar,
 };
 
-pub(super) const KEYS: &[&str] = &["sources", "routes", "loki", "destination", "store"];
+pub(super) const KEYS: &[&str] = &["sources", "routes", "patterns", "loki", "destination", "store"];
 pub(super) const SOURCE_KEYS: &[&str] = &[
     "name",
     "files",
@@ -82,6 +83,7 @@ pub(super) fn read(walk: &Walk<'_>, item: Option<Item<'_>>, around: &Around<'_>)
     let loki = loki::read(walk, get("loki"), around);
     let (routes, routes_places) =
         get("routes").map(|item| routes::read(walk, &item)).unwrap_or_default();
+    let patterns = get("patterns").map(|item| routes::patterns(&item)).unwrap_or_default();
     let chosen = get("destination").and_then(|item| {
         let words = [("loki", Destination::Loki), ("local", Destination::Local)];
         let chosen = item.choice(&words)?;
@@ -120,7 +122,10 @@ pub(super) fn read(walk: &Walk<'_>, item: Option<Item<'_>>, around: &Around<'_>)
         }
         return None;
     }
-    let routes = if routes.is_empty() { vec![routes::everything()] } else { routes };
+    let mut routes = if routes.is_empty() { vec![routes::everything()] } else { routes };
+    for route in &mut routes {
+        route.patterns.splice(0..0, patterns.iter().cloned());
+    }
     Some(Logs { sources, routes, loki, destination, store })
 }
 

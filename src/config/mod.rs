@@ -30,12 +30,12 @@ pub use environment::{Lookup, PgEnvironment, host_name};
 pub use load::{Examined, Flags, Input, Loaded, examine, load};
 pub use packs::DIALECTS;
 pub use problem::{Place, Problem};
-pub use routes::EVENT_KINDS;
+pub use routes::{EVENT_KINDS, STATEMENT_KINDS};
 pub use scalar::{byte_size, duration, nearest};
 pub use schedule::Schedule;
 pub use secret::{Current, SecretReader, SecretSource};
 pub use settings::{
     Collection, DatabaseFilter, Destination, Host, Http, Instance, InstanceKind, Intervals,
-    LogFormat, LogInput, LogSource, Logs, LokiTarget, PackDirectory, Packs, Probe, Proxy,
+    LogFormat, LogInput, LogSource, Logs, LokiTarget, Masking, PackDirectory, Packs, Probe, Proxy,
     Redaction, Route, Settings, Start, Storage, Store, Volume,
 };

@@ -7,14 +7,25 @@
 //! | `tenant` | none |
 //! | `keep` | what the destination does by itself |
 //! | `databases` | all records, also those of no database |
+//! | `include_events` | all records |
 //! | `exclude_events` | none |
+//! | `patterns` | none, and those of `logs.patterns` |
 
 use super::instances::positive;
 use super::walk::{Block, Item, Walk, quoted};
-use super::{Place, Redaction, Route};
+use super::{Masking, Place, Redaction, Route};
 
-pub(super) const KEYS: &[&str] =
-    &["name", "redact", "tenant", "keep", "databases", "exclude_events"];
+pub(super) const KEYS: &[&str] = &[
+    "name",
+    "redact",
+    "tenant",
+    "keep",
+    "databases",
+    "include_events",
+    "exclude_events",
+    "patterns",
+];
+pub(super) const PATTERN_KEYS: &[&str] = &["pattern", "replace"];
 
 /// The kinds of events that a record can be (design: "Names of outcomes").
 pub const EVENT_KINDS: [&str; 15] = [
@@ -34,6 +45,35 @@ pub const EVENT_KINDS: [&str; 15] = [
     "corruption",
     "resource",
 ];
+
+/// Kinds of statements, for a route's filter beside the kinds of events: pgaudit's records; definitions
+/// of objects, `DROP` and `TRUNCATE` among them; roles, grants and owners.
+pub const STATEMENT_KINDS: [&str; 3] = ["audit", "ddl", "role"];
+
+/// What is masked beside credentials and literals.
+pub(super) fn patterns(list: &Item<'_>) -> Vec<Masking> {
+    let one = |item: &Item<'_>| {
+        let block = item.block(PATTERN_KEYS)?;
+        let Some(pattern) = block.get("pattern") else {
+            item.fatal("there is no `pattern`", "add `pattern: REGULAR EXPRESSION`");
+            return None;
+        };
+        let remedy = "write a regular expression as Rust's crate regex knows them";
+        let pattern = pattern.parsed(remedy, |text| {
+            if Masking::compile(text)?.is_match("") {
+                return Err("fits the empty text, and so everywhere".to_owned());
+            }
+            Ok(text.to_owned())
+        })?;
+        let replace = block.get("replace").and_then(|item| item.text());
+        Some(Masking { pattern, replace: replace.unwrap_or_else(|| "***".to_owned()) })
+    };
+    if list.is_map() {
+        list.fatal("`patterns` is a list", "begin each pattern with a dash, `- pattern: …`");
+        return Vec::new();
+    }
+    list.list().iter().filter_map(one).collect()
+}
 
 /// The routes, and where each stands.
 pub(super) fn read(walk: &Walk<'_>, list: &Item<'_>) -> (Vec<Route>, Vec<Place>) {
@@ -74,10 +114,12 @@ fn route(block: &Block<'_>) -> Option<Route> {
     });
     let keep =
         block.get("keep").and_then(|item| item.duration().filter(|keep| positive(&item, *keep)));
-    let kinds = EVENT_KINDS.map(|kind| (kind, kind));
-    let exclude_events = block.get("exclude_events").map(|item| {
-        item.list().iter().filter_map(|item| item.choice(&kinds)).map(str::to_owned).collect()
-    });
+    let kinds: Vec<_> =
+        EVENT_KINDS.into_iter().chain(STATEMENT_KINDS).map(|kind| (kind, kind)).collect();
+    let events = |key: &str| -> Vec<String> {
+        let list = block.get(key).map(|item| item.list()).unwrap_or_default();
+        list.iter().filter_map(|item| item.choice(&kinds)).map(str::to_owned).collect()
+    };
     let Some(name) = block.get("name") else {
         block.item.fatal("a route has no `name`", "add `name: admin` or whose route it is");
         return None;
@@ -88,7 +130,9 @@ fn route(block: &Block<'_>) -> Option<Route> {
         tenant,
         keep,
         databases: block.get("databases").map(|item| item.patterns()).unwrap_or_default(),
-        exclude_events: exclude_events.unwrap_or_default(),
+        include_events: events("include_events"),
+        exclude_events: events("exclude_events"),
+        patterns: block.get("patterns").map(|item| patterns(&item)).unwrap_or_default(),
     })
 }
 
@@ -100,6 +144,8 @@ pub(super) fn everything() -> Route {
         tenant: None,
         keep: None,
         databases: Vec::new(),
+        include_events: Vec::new(),
         exclude_events: Vec::new(),
+        patterns: Vec::new(),
     }
 }

@@ -314,8 +314,44 @@ pub struct Route {
     pub keep: Option<Duration>,
     /// Patterns over database names; empty: all records, also those of no database.
     pub databases: Vec<String>,
-    /// Kinds of events, out of the closed list, that it leaves out.
+    /// Kinds of events and of statements that it is for; empty: all records.
+    pub include_events: Vec<String>,
+    /// Those that it leaves out.
     pub exclude_events: Vec<String>,
+    /// What is masked beside `redact`, in this order.
+    pub patterns: Vec<Masking>,
+}
+
+/// What users want masked in their logs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Masking {
+    /// A regular expression that compiles within [`PATTERN_BYTES`](Self::PATTERN_BYTES).
+    pub pattern: String,
+    /// What stands in its place; `$1` is the first group.
+    pub replace: String,
+}
+
+impl Masking {
+    /// The memory that a compiled pattern may take, and as much for its cache.
+    pub const PATTERN_BYTES: usize = 4 << 20;
+
+    /// # Errors
+    /// A sentence's end, when the pattern is none, or takes too much memory.
+    pub fn compile(pattern: &str) -> Result<regex::Regex, String> {
+        regex::RegexBuilder::new(pattern)
+            .size_limit(Self::PATTERN_BYTES)
+            .dfa_size_limit(Self::PATTERN_BYTES)
+            .build()
+            .map_err(|error| match error {
+                regex::Error::CompiledTooBig(_) => "takes more than 4 MiB of memory".to_owned(),
+                other => {
+                    // The reason stands in the last line, below the pattern and a mark.
+                    let text = other.to_string();
+                    let reason = text.lines().last().unwrap_or("").trim_start_matches("error: ");
+                    format!("is no regular expression ({reason})")
+                }
+            })
+    }
 }
 
 #[derive(Clone)]

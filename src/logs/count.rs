@@ -44,6 +44,7 @@ pub(in crate::logs) struct SourceCounts {
     ambiguous_records: Count,
     credentials: Count,
     literals: Count,
+    patterns: Count,
     late_records: Count,
     missing_records: Count,
     repeated_records: Count,
@@ -76,6 +77,7 @@ impl SourceCounts {
             ambiguous_records: Count::default(),
             credentials: Count::default(),
             literals: Count::default(),
+            patterns: Count::default(),
             late_records: Count::default(),
             missing_records: Count::default(),
             repeated_records: Count::default(),
@@ -118,6 +120,7 @@ impl SourceCounts {
     pub(super) fn redacted(&self, counts: Redacted) {
         self.credentials.add(counts.credentials);
         self.literals.add(counts.literals);
+        self.patterns.add(counts.patterns);
     }
 
     pub(super) fn late(&self) {
@@ -263,6 +266,7 @@ pub(super) fn families(sources: &[(Arc<SourceCounts>, Vec<Lag>)]) -> Vec<Arc<Fam
             let labels = one(&counts.identity, "source", &counts.source);
             push(one(&labels, "kind", "credentials"), number(counts.credentials.get()));
             push(one(&labels, "kind", "literals"), number(counts.literals.get()));
+            push(one(&labels, "kind", "patterns"), number(counts.patterns.get()));
         }),
     );
     add(

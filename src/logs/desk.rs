@@ -8,7 +8,7 @@ use std::time::Instant;
 use super::checkpoint::{FileId, State};
 use super::count::SourceCounts;
 use super::lane::Lane;
-use super::redact::{Level, redact};
+use super::redact::{Counts, Level, redact};
 use super::route::Rules;
 use super::source::{Desk, Taken};
 
@@ -85,7 +85,15 @@ impl Desk for SourceDesk {
                         self.counts.redacted(counts);
                         record
                     });
-                    if lane.put(taken, record, now, decided) {
+                    let patterns = &rules[route].patterns;
+                    let late = if patterns.is_empty() {
+                        lane.put(taken, record, now, decided)
+                    } else {
+                        let (record, count) = patterns.mask(record.clone());
+                        self.counts.redacted(Counts { patterns: count, ..Counts::default() });
+                        lane.put(taken, &record, now, decided)
+                    };
+                    if late {
                         self.counts.late();
                     }
                 } else {

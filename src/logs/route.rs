@@ -2,10 +2,10 @@
 
 use glob::Pattern;
 
-use super::events::Event;
-use super::redact::Level;
+use super::events::{Event, statements};
+use super::redact::{Level, Patterns};
 use super::{Key, Record};
-use crate::config::{self, Destination, LogSource, Redaction, Settings};
+use crate::config::{self, Destination, LogSource, Redaction, STATEMENT_KINDS, Settings};
 use crate::loki::StreamLabels;
 use crate::loki::retention::Kept;
 use crate::metric::Labels;
@@ -19,8 +19,12 @@ pub(super) struct Rules {
     pub(super) name: String,
     pub(super) level: Level,
     pub(super) tenant: Option<String>,
+    pub(super) patterns: Patterns,
     databases: Vec<Pattern>,
+    include_events: Vec<String>,
     exclude_events: Vec<String>,
+    /// Whether statements have to be looked at.
+    by_statement: bool,
 }
 
 impl Rules {
@@ -32,16 +36,28 @@ impl Rules {
                 Redaction::Literals => Level::Literals,
             },
             tenant: route.tenant.clone(),
+            patterns: Patterns::new(&route.patterns),
             databases: route.databases.iter().filter_map(|p| Pattern::new(p).ok()).collect(),
+            include_events: route.include_events.clone(),
             exclude_events: route.exclude_events.clone(),
+            by_statement: route
+                .include_events
+                .iter()
+                .chain(&route.exclude_events)
+                .any(|kind| STATEMENT_KINDS.contains(&kind.as_str())),
         }
     }
 
     /// Whether the route's readers get the record. A route for some databases gets nothing that
     /// names no database.
     pub(super) fn wants(&self, record: &Record, event: &Event) -> bool {
-        let kind = event.kind.map(super::EventKind::as_str);
-        if kind.is_some_and(|kind| self.exclude_events.iter().any(|excluded| excluded == kind)) {
+        let event = event.kind.map(super::EventKind::as_str);
+        let about = if self.by_statement { statements(record) } else { Default::default() };
+        let is = |kind: &String| event == Some(kind.as_str()) || about.has(kind);
+        if self.exclude_events.iter().any(is) {
+            return false;
+        }
+        if !self.include_events.is_empty() && !self.include_events.iter().any(is) {
             return false;
         }
         self.databases.is_empty()
@@ -107,7 +123,9 @@ mod tests {
             tenant: None,
             keep: None,
             databases: databases.iter().map(|d| (*d).to_owned()).collect(),
+            include_events: Vec::new(),
             exclude_events: exclude_events.iter().map(|e| (*e).to_owned()).collect(),
+            patterns: Vec::new(),
         })
     }
 
@@ -123,5 +141,23 @@ mod tests {
         let authentication = event(Some(EventKind::Authentication));
         assert!(!rules(&[], &["authentication"]).wants(&record, &authentication));
         assert!(rules(&[], &["authentication"]).wants(&record, &event(Some(EventKind::Crash))));
+        let audit = Rules::new(&config::Route {
+            name: "audit".into(),
+            redact: Redaction::Credentials,
+            tenant: None,
+            keep: None,
+            databases: Vec::new(),
+            include_events: ["audit", "ddl", "role", "connection"].map(str::to_owned).to_vec(),
+            exclude_events: Vec::new(),
+            patterns: Vec::new(),
+        });
+        let told = |message: &str| {
+            let record = Record::new(super::super::Severity::Log, message);
+            audit.wants(&record, &super::super::classify(&record))
+        };
+        assert!(told("connection authorized: user=app"));
+        assert!(told("statement: DROP TABLE a"));
+        assert!(!told("statement: SELECT 1"));
+        assert!(!told("checkpoint starting: time"));
     }
 }

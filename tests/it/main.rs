@@ -22,6 +22,7 @@ mod loki; // pushing: answers of every kind, outages, a real Loki
 mod metrics_page; // queries/METRICS.md is what the packs say
 mod pgbouncer; // a pooler by its console, and the latency through it
 mod packs; // the built-in packs on every major, and the traps that they walk around
+mod routes; // who reads what of a real log
 mod records; // logs to records, masked: fixtures
 mod packs_foreign; // files of other programs, unmodified, and the packs that repeat their names
 mod retention; // whether Loki keeps records as long as configured

@@ -127,7 +127,9 @@ mod tests {
             tenant: tenant.map(str::to_owned),
             keep: days.map(|days| Duration::from_secs(days * 86_400)),
             databases: Vec::new(),
+            include_events: Vec::new(),
             exclude_events: Vec::new(),
+            patterns: Vec::new(),
         }
     }
 

@@ -385,54 +385,53 @@ impl Assembler {
         self.csv_put(csv, csv.number, &csv.text, &columns);
     }
 
-    /// Text in which a record breaks off and, somewhere, another begins.
-    fn csv_damaged(&mut self, csv: Csv, end: u64, now: Instant) {
-        let text = &csv.text[..];
-        let mut number = csv.number;
+    /// Text in which a record breaks off and, somewhere, another begins, or lines of something else.
+    fn csv_damaged(&mut self, mut csv: Csv, end: u64, now: Instant) {
+        let text = std::mem::take(&mut csv.text);
         let mut from = 0;
         loop {
             let rest = &text[from..];
-            let mut scanner = Scanner::default();
-            let mut length = 0;
-            let fed = loop {
-                length += memchr::memchr(b'\n', &rest[length..]).unwrap_or(rest.len() - length);
-                match scanner.feed(&rest[..length]) {
-                    Fed::More if length < rest.len() => length += 1,
-                    fed => break fed,
-                }
-            };
-            if fed == Fed::More {
-                let text = rest.to_vec();
-                let Csv { beyond, time, lost, .. } = csv;
-                self.side.csv = Some(Csv { number, text, scanner, beyond, time, lost });
+            let piece =
+                if from == 0 || head(rest) == Head::Yes { csv_piece(rest) } else { other(rest) };
+            if let Piece::Open(scanner) = piece {
+                self.side.csv = Some(Csv { text: rest.to_vec(), scanner, ..csv });
                 return;
             }
-            let mut next = length + 1;
-            if fed == Fed::Damaged {
-                self.counts.torn += 1;
-                if let Some(offset) = Scanner::resync(rest) {
-                    (length, next) = (offset, offset);
-                }
-            }
+            let (length, next) = match piece {
+                Piece::Cut { length, next } => (length, next),
+                Piece::Whole(length) | Piece::Other(length) => (length, length + 1),
+                Piece::Open(_) => (rest.len(), rest.len()),
+            };
             let last = from + next >= text.len();
-            let stop =
-                if last { end } else { end.saturating_sub((text.len() - from - next) as u64 + 1) };
-            let start = self.peek(number).map_or(stop, |open| open.bytes.start);
+            let behind = (text.len().saturating_sub(from + next)) as u64;
+            let stop = if last { end } else { end.saturating_sub(behind + 1) };
+            let start = self.peek(csv.number).map_or(stop, |open| open.bytes.start);
             let stop = stop.max(start + 1);
-            if let Some(open) = self.get(number) {
+            if let Some(open) = self.get(csv.number) {
                 open.bytes.end = stop;
             }
-            if fed == Fed::Damaged {
-                scanner = Scanner::default();
-                scanner.feed(&rest[..length]);
+            let found = &rest[..length];
+            if matches!(piece, Piece::Other(_)) {
+                let slot = self.slot.replace(csv.number);
+                self.inner(found, start..stop, 0, now);
+                if self.slot.take().is_some() {
+                    self.give_up(csv.number);
+                }
+                self.slot = slot;
+            } else {
+                let cut = matches!(piece, Piece::Cut { .. });
+                self.counts.torn += u64::from(cut);
+                let mut scanner = Scanner::default();
+                scanner.feed(found);
+                let columns = scanner.columns(found, cut);
+                self.csv_put(&csv, csv.number, found, &columns);
+                csv.beyond = 0;
             }
-            let columns = scanner.columns(&rest[..length], fed == Fed::Damaged);
-            self.csv_put(&csv, number, &rest[..length], &columns);
             if last {
                 return;
             }
             from += next;
-            number = self.hold(stop..end.max(stop + 1), now);
+            csv.number = self.hold(stop..end.max(stop + 1), now);
         }
     }
 
@@ -461,4 +460,41 @@ impl Assembler {
             }
         }
     }
+}
+
+/// What stands at the start of damaged text.
+enum Piece {
+    /// A record, so long.
+    Whole(usize),
+    /// A record that goes on in lines to come.
+    Open(Scanner),
+    /// A record that breaks off, and where the next piece begins.
+    Cut { length: usize, next: usize },
+    /// A line that is no csv, so long.
+    Other(usize),
+}
+
+fn csv_piece(text: &[u8]) -> Piece {
+    let mut scanner = Scanner::default();
+    let mut line = 0;
+    loop {
+        let length = line + memchr::memchr(b'\n', &text[line..]).unwrap_or(text.len() - line);
+        match scanner.feed(&text[..length]) {
+            Fed::Whole => return Piece::Whole(length),
+            Fed::More if length < text.len() => line = length + 1,
+            Fed::More => return Piece::Open(scanner),
+            Fed::Damaged => {
+                if let Some(offset) = Scanner::resync(text) {
+                    return Piece::Cut { length: offset, next: offset };
+                }
+                // The line that shows the damage is another's, if the record came to one before.
+                let length = if line > 0 { line - 1 } else { length };
+                return Piece::Cut { length, next: length + 1 };
+            }
+        }
+    }
+}
+
+fn other(text: &[u8]) -> Piece {
+    Piece::Other(memchr::memchr(b'\n', text).unwrap_or(text.len()))
 }

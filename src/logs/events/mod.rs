@@ -1,10 +1,12 @@
 //! What kind of event a record tells of, by SQLSTATE first and by the server's English wording else.
 
 mod figures;
+mod statements;
 mod wording;
 
 use super::{Format, Record, Severity, SqlState};
 pub(in crate::logs) use figures::{Figure, figures};
+pub(in crate::logs) use statements::statements;
 use wording::BEGINNINGS;
 
 /// The closed list of kinds: values of the metadata `event` and of metric labels.

@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(in crate::logs) enum Kind {
     /// A key word or a name.
     Word,
     /// `'…'` with any of its prefixes: `E`, `B`, `X`, `N`, `U&`.
@@ -21,7 +21,7 @@ pub(super) enum Kind {
 
 /// A piece of SQL text.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Piece {
+pub(in crate::logs) struct Piece {
     pub kind: Kind,
     pub range: Range<usize>,
     /// Of strings, dollar quotes and comments: what stands between their delimiters.
@@ -32,13 +32,13 @@ pub(super) struct Piece {
 
 /// Cuts text into pieces, each byte in one of them. Pieces begin and end at ASCII bytes or at the
 /// text's ends, so that they can be taken out of a `str`.
-pub(super) struct Lexer<'t> {
+pub(in crate::logs) struct Lexer<'t> {
     text: &'t [u8],
     at: usize,
 }
 
 impl<'t> Lexer<'t> {
-    pub(super) fn new(text: &'t str) -> Self {
+    pub(in crate::logs) fn new(text: &'t str) -> Self {
         Self { text: text.as_bytes(), at: 0 }
     }
 

@@ -5,7 +5,11 @@ mod credentials;
 mod lexer;
 mod literals;
 mod mask;
+mod patterns;
 mod scan;
+
+pub(in crate::logs) use lexer::{Kind, Lexer};
+pub(in crate::logs) use patterns::Patterns;
 
 use super::record::{Key, Part, Record};
 use credentials::Finding;
@@ -25,6 +29,8 @@ pub enum Level {
 pub struct Counts {
     pub credentials: u64,
     pub literals: u64,
+    /// By the user's own patterns.
+    pub patterns: u64,
 }
 
 /// Names that clients choose: a connection string in the place of a database's name ends up there.
