@@ -256,6 +256,8 @@ mod tests {
                 tenant: None,
                 keep: None,
                 databases: Vec::new(),
+                include_events: Vec::new(),
+                patterns: Vec::new(),
                 exclude_events: Vec::new(),
             })
             .collect();
