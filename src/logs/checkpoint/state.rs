@@ -2,6 +2,7 @@
 //! how far Loki (or the local store) has acknowledged it.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
@@ -39,6 +40,9 @@ pub(in crate::logs) struct FileState {
     pub(in crate::logs) source: String,
     /// Where it was last seen; a hint, for its identity is below.
     pub(in crate::logs) path: String,
+    /// The path that it had before any rotation; empty: the same.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(in crate::logs) name: String,
     pub(in crate::logs) device: u64,
     pub(in crate::logs) inode: u64,
     pub(in crate::logs) head: Head,
@@ -49,6 +53,10 @@ pub(in crate::logs) struct FileState {
     /// When it was last written to as far as was seen, in nanoseconds since 1970.
     #[serde(default)]
     pub(in crate::logs) modified: i64,
+    /// What is older and lies beside it under a rotated name has been looked at, in nanoseconds since
+    /// 1970.
+    #[serde(default)]
+    pub(in crate::logs) looked: i64,
     /// Where reading begins anew, in the order of offsets.
     pub(in crate::logs) cuts: Vec<Cut>,
     pub(in crate::logs) routes: BTreeMap<String, RouteState>,
@@ -58,6 +66,17 @@ pub(in crate::logs) struct FileState {
     /// Since when it is nowhere to be found, in nanoseconds since 1970.
     #[serde(default)]
     pub(in crate::logs) missing_since: Option<i64>,
+}
+
+impl FileState {
+    pub(in crate::logs) fn key(&self) -> (u64, u64) {
+        (self.device, self.inode)
+    }
+
+    /// What rotation made other names of.
+    pub(in crate::logs) fn name(&self) -> &Path {
+        Path::new(if self.name.is_empty() { &self.path } else { &self.name })
+    }
 }
 
 /// What shaped records at an offset beside the file's bytes: the clock, which took records as whole
@@ -188,12 +207,14 @@ mod tests {
         FileState {
             source: "s".into(),
             path: "/f".into(),
+            name: String::new(),
             device: 1,
             inode: 2,
             head: Head::default(),
             met: 5,
             size: 0,
             modified: 0,
+            looked: 0,
             cuts,
             routes: routes.iter().map(|r| ((*r).to_owned(), RouteState::default())).collect(),
             end: None,

@@ -45,6 +45,7 @@ pub(in crate::logs) fn run(files: Files, desk: &mut dyn Desk, wake: &Wake, stop:
         tracked: Vec::new(),
         names: BTreeMap::new(),
         copies: BTreeMap::new(),
+        waiting: BTreeMap::new(),
         problems: BTreeMap::new(),
         told: None,
         scanned: None,
@@ -67,9 +68,9 @@ pub(in crate::logs) fn run(files: Files, desk: &mut dyn Desk, wake: &Wake, stop:
 /// What a name led to.
 pub(super) struct Named {
     pub(super) key: (u64, u64),
-    /// When that file had been written to, as the name was last seen: what a rotation puts beside it
-    /// is newer.
-    pub(super) modified: i64,
+    /// What a rotation put beside it before this time has been looked at: when that file had been
+    /// written to as the name was last seen, less where something waits.
+    pub(super) looked: i64,
     pub(super) seen: Instant,
 }
 
@@ -82,6 +83,8 @@ pub(super) struct Work {
     pub(super) names: BTreeMap<PathBuf, Named>,
     /// Files found to be copies of others, with their sizes and times.
     pub(super) copies: BTreeMap<(u64, u64), (u64, i64)>,
+    /// Files beside those of the patterns that were put there lately and are not told apart yet.
+    pub(super) waiting: BTreeMap<(u64, u64), PathBuf>,
     /// What cannot be read, and the sentence about it.
     pub(super) problems: BTreeMap<PathBuf, String>,
     /// What the session said last.
@@ -138,13 +141,12 @@ impl Work {
         let tracked = &mut self.tracked[at];
         match tracked.glance(now)? {
             Glance::Same => {}
-            // What identifies the file is stored before anything of it can be sent. Where nothing was
-            // read yet, only its start can tell that it was written anew.
-            Glance::Changed if !self.note(at) => {
-                self.tracked[at].replaced();
+            // What identifies the file is stored before anything of it can be sent.
+            Glance::Changed if self.note(at) => {}
+            Glance::Changed => {
+                self.tracked[at].take_back();
                 return Ok(Look::Replaced);
             }
-            Glance::Changed => {}
             Glance::Shorter => return Ok(Look::Replaced),
         }
         let tracked = &mut self.tracked[at];
@@ -163,16 +165,22 @@ impl Work {
         Ok(looked)
     }
 
-    /// Writes what a look has shown into the checkpoint; false, and nothing written, where the file
-    /// no longer begins as it did.
+    /// Writes what a look has shown into the checkpoint. False where the file begins otherwise than
+    /// before: its content has been replaced.
     pub(super) fn note(&self, at: usize) -> bool {
         let tracked = &self.tracked[at];
+        let head = self.files.checkpoint.read(|state| Some(state.files.get(&tracked.id)?.head));
+        let now = match (head, &tracked.file) {
+            // What was read before is compared whenever more is read.
+            (Some(head), Some(_)) if head.is_full() && tracked.most_end() > 0 => None,
+            (Some(head), Some(file)) => match (head.fits(file), Head::of(file)) {
+                (Ok(true), Ok(now)) => Some(now),
+                (Ok(false), _) => return false,
+                _ => None,
+            },
+            _ => None,
+        };
         let seen = &tracked.seen;
-        let known = self.files.checkpoint.read(|state| Some(state.files.get(&tracked.id)?.head));
-        let fits = |file: &File| known.is_none_or(|head| head.fits(file).unwrap_or(true));
-        if tracked.file.as_ref().is_some_and(|file| !fits(file)) {
-            return false;
-        }
         let path = seen.path.to_string_lossy();
         self.files.checkpoint.change(|state| {
             let Some(file) = state.files.get_mut(&tracked.id) else { return };
@@ -184,11 +192,8 @@ impl Work {
             file.device = seen.device;
             file.inode = seen.inode;
             file.missing_since = None;
-            if !file.head.is_full()
-                && let Some(opened) = &tracked.file
-                && let Ok(head) = Head::of(opened)
-            {
-                file.head = head;
+            if let Some(now) = now {
+                file.head = now;
             }
         });
         true

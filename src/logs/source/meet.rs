@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -22,14 +21,24 @@ const TIDY: Duration = Duration::from_secs(60);
 /// What stands beside a file that kept its name may be a copy in the making: it is left in peace for
 /// so long, in nanoseconds.
 const SETTLED: i64 = 2 * 1_000_000_000;
-/// While it is left in peace, its original is written to and gets newer: what is older by so little,
-/// in nanoseconds, may still be new.
-const OVERTAKEN: i64 = 10 * 1_000_000_000;
+/// How often a directory is listed again in which files are being renamed.
+const RETRIES: usize = 5;
 /// A file that cannot be found is given up after so long, in nanoseconds: its directory may not be
 /// mounted yet.
 const MISSING: i64 = 3600 * 1_000_000_000;
 /// A file without a pattern's name is forgotten so long after its end, in nanoseconds.
 const FORGET: i64 = 7 * 24 * MISSING;
+
+/// What came of meeting a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Met {
+    /// It is followed from now on.
+    New,
+    /// It is followed already, or nothing is left to read in it.
+    Known,
+    /// It cannot be told yet.
+    Later,
+}
 
 /// What a file beside a known one is to it.
 enum Kin {
@@ -59,7 +68,7 @@ impl Work {
         let known =
             self.files.checkpoint.read(|state| state.known_sources.contains(&self.files.source));
         for seen in &found {
-            if let Err(e) = self.meet(seen, first && !known, now) {
+            if let Err(e) = self.meet(seen, &seen.path, first && !known, now) {
                 self.complain(&seen.path, &e);
                 troubled.insert(seen.path.clone());
             }
@@ -77,12 +86,7 @@ impl Work {
             }
             still
         });
-        // A name that leads nowhere may come back after several rotations.
-        self.names.retain(|_, named| now - named.seen < REMEMBER);
-        for seen in found {
-            let named = Named { key: seen.key(), modified: seen.modified, seen: now };
-            self.names.insert(seen.path, named);
-        }
+        self.remember(&found, now);
         if self.tidied.is_none_or(|last| now - last >= TIDY) {
             self.forget();
             self.tidied = Some(now);
@@ -90,6 +94,34 @@ impl Work {
         self.put_to_sleep(now);
         let open = self.tracked.iter().filter(|tracked| tracked.linked).count();
         self.files.counts.files(open, self.problems.values().cloned().collect());
+    }
+
+    /// What each name led to, for the next look at what lies beside it.
+    fn remember(&mut self, found: &[Seen], now: Instant) {
+        // A name that leads nowhere may come back after several rotations.
+        self.names.retain(|_, named| now - named.seen < REMEMBER);
+        let mut looked: BTreeMap<(u64, u64), i64> = BTreeMap::new();
+        for seen in found {
+            let before = self.names.get(&seen.path).map(|named| named.looked);
+            let waits = self.waiting.values().any(|path| scan::is_rotated(&seen.path, path));
+            let until = before.filter(|_| waits).unwrap_or(seen.modified);
+            if before != Some(until) {
+                looked.insert(seen.key(), until);
+            }
+            let named = Named { key: seen.key(), looked: until, seen: now };
+            self.names.insert(seen.path.clone(), named);
+        }
+        if looked.is_empty() {
+            return;
+        }
+        self.files.checkpoint.change(|state| {
+            let own = state.files.values_mut().filter(|file| file.source == self.files.source);
+            for file in own {
+                if let Some(until) = looked.get(&(file.device, file.inode)) {
+                    file.looked = *until;
+                }
+            }
+        });
     }
 
     /// At the start: the files that the checkpoint knows, whatever their names are now.
@@ -100,14 +132,23 @@ impl Work {
         });
         let mut directories: BTreeMap<PathBuf, Vec<Seen>> = BTreeMap::new();
         let mut order = Vec::new();
+        let mut last: BTreeMap<PathBuf, i64> = BTreeMap::new();
         for (id, file) in known {
-            let modified = file.modified;
+            let (modified, looked) = (file.modified, file.looked);
             let (file_device, file_inode) = (file.device, file.inode);
-            let path = PathBuf::from(&file.path);
+            let path = file.name().to_owned();
             let parent = path.parent().unwrap_or(Path::new("/")).to_owned();
             let listing =
                 directories.entry(parent.clone()).or_insert_with(|| scan::directory(&parent));
-            let same = listing.iter().find(|seen| seen.key() == (file.device, file.inode));
+            let moved = |seen: &Seen| seen.key() == file.key() && !scan::is_there(seen);
+            for _ in 0..RETRIES {
+                if !listing.iter().any(moved) {
+                    break;
+                }
+                // Renamed since it was listed.
+                *listing = scan::directory(&parent);
+            }
+            let same = listing.iter().find(|seen| seen.key() == file.key());
             let opened = same.and_then(|seen| Some((seen, fitting(seen, &file)?))).or_else(|| {
                 // Copied away, and truncated or removed: the copy goes on where it stopped.
                 listing
@@ -124,9 +165,13 @@ impl Work {
                 order.push((seen.modified, id, file, seen.clone(), opened));
             }
             // Of several files that had the name, the newest was the last.
-            let named = Named { key: (file_device, file_inode), modified, seen: now };
-            if self.names.get(&path).is_none_or(|known| known.modified <= modified) {
+            let looked = looked.max(self.names.get(&path).map_or(0, |named| named.looked));
+            if last.get(&path).is_none_or(|known| *known <= modified) {
+                last.insert(path.clone(), modified);
+                let named = Named { key: (file_device, file_inode), looked, seen: now };
                 self.names.insert(path, named);
+            } else if let Some(named) = self.names.get_mut(&path) {
+                named.looked = looked;
             }
         }
         order.sort_by_key(|(modified, ..)| *modified);
@@ -169,67 +214,84 @@ impl Work {
             found.iter().map(|seen| (seen.path.as_path(), seen.key())).collect();
         let parents: BTreeSet<&Path> = self.names.keys().filter_map(|path| path.parent()).collect();
         let settled = now_ns().saturating_sub(SETTLED);
-        let mut new: Vec<Seen> = Vec::new();
+        let mut waiting = BTreeMap::new();
+        let mut new: Vec<(Seen, PathBuf)> = Vec::new();
         for seen in parents.into_iter().flat_map(scan::directory) {
             let copy = self.copies.get(&seen.key());
             if known.contains(&seen.key()) || copy == Some(&(seen.size, seen.modified)) {
                 continue;
             }
+            // By the next look the name has been seen again, and its file may be newer.
+            let waited = self.waiting.contains_key(&seen.key());
             let newer = self.names.iter().find(|(path, named)| {
-                seen.modified >= named.modified.saturating_sub(OVERTAKEN)
-                    && scan::is_rotated(path, &seen.path)
+                (waited || seen.modified >= named.looked) && scan::is_rotated(path, &seen.path)
             });
             let Some((path, named)) = newer else { continue };
             let kept_its_name = by_path.get(path.as_path()) == Some(&named.key);
-            if !kept_its_name || seen.modified <= settled {
-                new.push(seen);
+            waiting.insert(seen.key(), seen.path.clone());
+            if (!waited && !kept_its_name) || seen.modified <= settled {
+                new.push((seen, path.clone()));
             }
         }
-        new.sort_by(|a, b| (a.modified, &a.path).cmp(&(b.modified, &b.path)));
-        for seen in new {
-            match self.meet(&seen, false, now) {
-                Ok(true) => {
-                    tracing::info!(file = %seen.path.display(), "reading a rotated file");
-                    // Not a pattern's: it is read once.
-                    if let Some(tracked) = self.tracked.last_mut() {
-                        tracked.linked = false;
-                        tracked.succeeded = true;
-                    }
-                }
-                Ok(false) => {}
-                Err(e) => self.complain(&seen.path, &e),
+        self.waiting = waiting;
+        new.sort_by(|(a, _), (b, _)| (a.modified, &a.path).cmp(&(b.modified, &b.path)));
+        for (seen, name) in new {
+            if let Err(e) = self.meet_rotated(&seen, &name, now) {
+                self.complain(&seen.path, &e);
             }
         }
     }
 
-    /// Begins to follow a file, unless it is followed or known to be done. Returns whether it began.
-    fn meet(&mut self, seen: &Seen, existed_before: bool, now: Instant) -> io::Result<bool> {
+    /// Begins to follow a file that is not a pattern's: it is read once.
+    fn meet_rotated(&mut self, seen: &Seen, name: &Path, now: Instant) -> io::Result<()> {
+        match self.meet(seen, name, false, now)? {
+            Met::New => {
+                tracing::info!(file = %seen.path.display(), "reading a rotated file");
+                if let Some(tracked) = self.tracked.last_mut() {
+                    tracked.linked = false;
+                    tracked.succeeded = true;
+                }
+                self.waiting.remove(&seen.key());
+            }
+            Met::Known => {
+                self.waiting.remove(&seen.key());
+            }
+            Met::Later => {
+                self.waiting.insert(seen.key(), seen.path.clone());
+            }
+        }
+        Ok(())
+    }
+
+    /// Begins to follow a file, unless it is followed or known to be done. `name`: what it was called
+    /// before it was rotated.
+    fn meet(
+        &mut self,
+        seen: &Seen,
+        name: &Path,
+        existed_before: bool,
+        now: Instant,
+    ) -> io::Result<Met> {
         let key = seen.key();
         if let Some(tracked) = self.tracked.iter_mut().find(|t| !t.gone && t.seen.key() == key) {
             if !tracked.is_asleep() {
-                return Ok(false);
+                return Ok(Met::Known);
             }
             if seen.size == tracked.seen.size && seen.modified == tracked.seen.modified {
-                return Ok(false);
+                return Ok(Met::Known);
             }
             return self.awaken(seen, now);
         }
-        let file = File::open(&seen.path)?;
+        // Renamed between the listing and now: the next one shows it under its name.
+        let Some(file) = scan::open(seen)? else { return Ok(Met::Later) };
         let meta = file.metadata()?;
-        // What was opened may be another file than the one that was seen.
-        let seen = &Seen {
-            device: meta.dev(),
-            inode: meta.ino(),
-            size: meta.len(),
-            modified: scan::modified(&meta),
-            path: seen.path.clone(),
-        };
+        let seen = &Seen { size: meta.len(), modified: scan::modified(&meta), ..seen.clone() };
         let rest = match self.kin(seen, &file) {
             Kin::Stranger => None,
-            Kin::Later => return Ok(false),
+            Kin::Later => return Ok(Met::Later),
             Kin::Copy => {
                 self.copies.insert(seen.key(), (seen.size, seen.modified));
-                return Ok(false);
+                return Ok(Met::Known);
             }
             Kin::Rest(id, state) => Some((id, *state)),
         };
@@ -242,18 +304,20 @@ impl Work {
             })
         });
         let (id, state) = match known {
-            Some((_, state)) if state.end == Some(seen.size) => return Ok(false),
+            Some((_, state)) if state.end == Some(seen.size) => return Ok(Met::Known),
             Some(known) => known,
             None => {
                 let state = FileState {
                     source: self.files.source.clone(),
                     path: seen.path.to_string_lossy().into_owned(),
+                    name: name.to_string_lossy().into_owned(),
                     device: seen.device,
                     inode: seen.inode,
                     head: Head::of(&file)?,
                     met: now_ns(),
                     size: seen.size,
                     modified: seen.modified,
+                    looked: self.names.get(name).map_or(seen.modified, |named| named.looked),
                     cuts: Vec::new(),
                     routes: BTreeMap::new(),
                     end: None,
@@ -266,27 +330,27 @@ impl Work {
         let marks = self.marks(id, &state, &file, seen, existed_before);
         self.tracked.push(Tracked::new(id, seen.clone(), file, &marks, state.cuts.clone(), now)?);
         self.note(self.tracked.len() - 1);
-        Ok(true)
+        Ok(Met::New)
     }
 
     /// A file that was closed for its quiet has changed.
-    fn awaken(&mut self, seen: &Seen, now: Instant) -> io::Result<bool> {
+    fn awaken(&mut self, seen: &Seen, now: Instant) -> io::Result<Met> {
         let at = self.tracked.iter().position(|t| t.is_asleep() && t.seen.key() == seen.key());
-        let Some(at) = at else { return Ok(false) };
+        let Some(at) = at else { return Ok(Met::Known) };
         let id = self.tracked[at].id;
         let state = self.files.checkpoint.read(|state| state.files.get(&id).cloned());
-        let file = File::open(&seen.path)?;
+        let Some(file) = scan::open(seen)? else { return Ok(Met::Later) };
         match state.filter(|state| fits(&file, seen.size, state)) {
             Some(state) => {
                 let marks = self.marks(id, &state, &file, seen, false);
                 self.tracked[at].seen.clone_from(seen);
                 self.tracked[at].open(file, &marks)?;
-                Ok(false)
+                Ok(Met::Known)
             }
             None => {
                 self.tracked.remove(at);
                 self.end(id, None);
-                self.meet(seen, false, now)
+                self.meet(seen, &seen.path, false, now)
             }
         }
     }
@@ -335,7 +399,7 @@ impl Work {
                 f.source == self.files.source
                     && (f.device, f.inode) != seen.key()
                     && f.head.is_telling()
-                    && scan::is_rotated(Path::new(&f.path), &seen.path)
+                    && scan::is_rotated(f.name(), &seen.path)
             };
             let like = state.files.iter().filter(|(_, file)| like(file));
             like.map(|(id, file)| (*id, file.clone())).collect()
@@ -351,12 +415,16 @@ impl Work {
             if !fits(file, seen.size, &original) {
                 continue;
             }
-            // Content that is gone from its place has no inode.
-            if original.inode != 0 {
-                return Kin::Copy;
-            }
             let in_hand = self.tracked.iter().any(|tracked| tracked.id == id);
-            return if in_hand { Kin::Later } else { Kin::Rest(id, Box::new(original)) };
+            // Content that is gone from its place has no inode.
+            return match (original.inode, in_hand) {
+                (0, true) => Kin::Later,
+                (0, false) => Kin::Rest(id, Box::new(original)),
+                (_, true) => Kin::Copy,
+                // At the start it was nowhere to be found.
+                (_, false) if original.end.is_none() => Kin::Rest(id, Box::new(original)),
+                (_, false) => Kin::Copy,
+            };
         }
         Kin::Stranger
     }
@@ -364,9 +432,10 @@ impl Work {
     /// The content of a file has been replaced. If its copy lies beside it, the rest is read there.
     pub(super) fn replace(&mut self, at: usize, now: Instant) {
         let tracked = &mut self.tracked[at];
-        let path = tracked.seen.path.clone();
+        let (path, key) = (tracked.seen.path.clone(), tracked.seen.key());
         let offset = tracked.most_end();
         let state = self.files.checkpoint.read(|state| state.files.get(&tracked.id).cloned());
+        let name = state.as_ref().map_or(path.clone(), |state| state.name().to_owned());
         let furthest = &tracked.readers[tracked.furthest()];
         let position = furthest.position();
         let copy = state.filter(|state| !state.head.is_empty()).and_then(|state| {
@@ -375,7 +444,7 @@ impl Work {
                 let other = seen.key() != tracked.seen.key()
                     && scan::is_rotated(&path, &seen.path)
                     && seen.size >= offset;
-                let file = File::open(&seen.path).ok().filter(|_| other)?;
+                let file = scan::open(&seen).ok()?.filter(|_| other)?;
                 let same = state.head.fits(&file).ok()?
                     && position.tail.fits(&file, position.offset).ok()?;
                 same.then_some((seen, file))
@@ -404,18 +473,16 @@ impl Work {
             }
         }
         self.note_replaced(at);
-        // The new content is a file of its own, met at once.
-        if let Ok(meta) = std::fs::metadata(&path) {
-            let seen = Seen {
-                path: path.clone(),
-                device: meta.dev(),
-                inode: meta.ino(),
-                size: meta.len(),
-                modified: scan::modified(&meta),
-            };
-            if let Err(e) = self.meet(&seen, false, now) {
-                self.complain(&path, &e);
-            }
+        // The new content is a file of its own, met at once, whatever its name is by now.
+        let listing = path.parent().map(scan::directory).unwrap_or_default();
+        let Some(seen) = listing.into_iter().find(|seen| seen.key() == key) else { return };
+        let met = if seen.path == path {
+            self.meet(&seen, &path, false, now).map(drop)
+        } else {
+            self.meet_rotated(&seen, &name, now)
+        };
+        if let Err(e) = met {
+            self.complain(&seen.path, &e);
         }
     }
 
@@ -525,7 +592,7 @@ fn fits(file: &File, size: u64, state: &FileState) -> bool {
 }
 
 fn fitting(seen: &Seen, state: &FileState) -> Option<File> {
-    let file = File::open(&seen.path).ok()?;
+    let file = scan::open(seen).ok()??;
     fits(&file, seen.size, state).then_some(file)
 }
 

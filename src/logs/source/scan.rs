@@ -1,7 +1,7 @@
 //! Looking at directories: which files the patterns match now, and which others lie beside them.
 
 use std::collections::BTreeMap;
-use std::fs::{self, Metadata};
+use std::fs::{self, File, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -31,6 +31,21 @@ impl Seen {
     pub(super) fn key(&self) -> (u64, u64) {
         (self.device, self.inode)
     }
+}
+
+/// Opens the file that was seen; none where its name leads to another one by now.
+pub(super) fn open(seen: &Seen) -> io::Result<Option<File>> {
+    let file = match File::open(&seen.path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        opened => opened?,
+    };
+    let meta = file.metadata()?;
+    Ok(((meta.dev(), meta.ino()) == seen.key()).then_some(file))
+}
+
+/// Whether its name still leads to it.
+pub(super) fn is_there(seen: &Seen) -> bool {
+    fs::metadata(&seen.path).is_ok_and(|meta| (meta.dev(), meta.ino()) == seen.key())
 }
 
 pub(super) fn modified(meta: &Metadata) -> i64 {

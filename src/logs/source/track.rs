@@ -83,6 +83,7 @@ impl Tracked {
     ) -> io::Result<Self> {
         let mut tracked = Self {
             id,
+            size_before: seen.size,
             seen,
             file: None,
             readers: Vec::new(),
@@ -94,7 +95,6 @@ impl Tracked {
             troubled: false,
             gone: false,
             finishing: false,
-            size_before: 0,
             last_growth: now,
         };
         tracked.open(file, marks)?;
@@ -164,8 +164,8 @@ impl Tracked {
         Ok(Glance::Changed)
     }
 
-    /// The content is another one: what was seen just now is the new one's.
-    pub(super) fn replaced(&mut self) {
+    /// What the last glance saw is another content's.
+    pub(super) fn take_back(&mut self) {
         self.seen.size = self.size_before;
     }
 
@@ -186,7 +186,7 @@ impl Tracked {
                 Step::Busy => busy = true,
                 Step::Full => full = true,
                 Step::Changed => {
-                    self.replaced();
+                    self.take_back();
                     return Ok(Look::Replaced);
                 }
                 Step::End => {}
