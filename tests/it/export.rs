@@ -130,7 +130,6 @@ fn each_role_has_a_script_of_its_own() {
     exported(&["grants", "--config", config, "--to", to.to_str().unwrap()], &[]);
     let one = fs::read_to_string(to.join("grants-one.sql")).unwrap();
     assert!(one.contains("instances: a, c") && !one.contains("hunter2"), "{one}");
-    assert!(to.join("grants-two.sql").exists());
     let two = exported(&["grants", "--config", config, "--instance", "b"], &[]);
     assert_eq!(two, fs::read_to_string(to.join("grants-two.sql")).unwrap());
     let output = pgvigil(&["export", "grants", "--config", config, "--instance", "d"]).output();
@@ -159,9 +158,15 @@ fn rules_follow_the_labels_names_and_stay_rules() {
         let checked = Command::new(promtool).args(["check", "rules"]).arg(&out).output().unwrap();
         assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
     }
-    let to = directory.path().to_str().unwrap();
-    exported(&["alerts", "--config", file.to_str().unwrap(), "--to", to], &[]);
-    assert!(directory.path().join("pgvigil.yaml").exists());
+    let to = directory.path().join("rules");
+    let arguments = ["alerts", "--config", file.to_str().unwrap(), "--to"];
+    exported(&[&arguments[..], &[to.to_str().unwrap()]].concat(), &[]);
+    assert_eq!(fs::read_to_string(to.join("pgvigil.yaml")).unwrap(), fitted);
+    // In its own directory the configuration has the name of the rules.
+    let mut command = pgvigil(&["export"]);
+    let output = command.args(arguments).arg(directory.path()).output().unwrap();
+    assert_eq!(output.status.code(), Some(64));
+    assert_eq!(fs::read_to_string(&file).unwrap(), RENAMED);
 }
 
 /// Every expression of a board, and every legend.

@@ -29,7 +29,7 @@ pub(super) fn documents(routes: &[Route]) -> Result<String, String> {
         );
     }
     let mut out = "\
-# Merge this into Loki's configuration and restart it. What routes are not named here keep Loki's own period.
+# Merge this into Loki's configuration and restart it. Routes that are not named here keep Loki's own period.
 limits_config:
 "
     .to_owned();
@@ -100,7 +100,7 @@ fn streams<'r>(out: &mut String, routes: impl Iterator<Item = &'r Route>, indent
     }
     let _ = write!(
         out,
-        "{indent}# Of a stream that Loki splits up, a record sent again after a crash may show twice.\n\
+        "{indent}# In a stream that Loki splits up, a record that is sent again after a crash may show twice.\n\
          {indent}shard_streams:\n{indent}  enabled: false\n"
     );
 }

@@ -60,7 +60,7 @@ pub(in crate::cli) fn run(args: &Export) -> Result<(), Failure> {
         }
     };
     match &args.to {
-        Some(directory) => write(directory, &files),
+        Some(directory) => write(directory, &files, args.config.as_deref()),
         None => print(&printed),
     }
 }
@@ -124,7 +124,8 @@ fn print(text: &str) -> Result<(), Failure> {
     }
 }
 
-fn write(directory: &Path, files: &[File]) -> Result<(), Failure> {
+/// Writes the files; never over the configuration that they are made from.
+fn write(directory: &Path, files: &[File], config: Option<&Path>) -> Result<(), Failure> {
     let cannot = |path: &Path, error: std::io::Error| {
         Failure::Unavailable(format!(
             "cannot write {}: {error}; name a directory that this user may write to by --to",
@@ -132,6 +133,14 @@ fn write(directory: &Path, files: &[File]) -> Result<(), Failure> {
         ))
     };
     std::fs::create_dir_all(directory).map_err(|error| cannot(directory, error))?;
+    let config = config.and_then(|config| config.canonicalize().ok());
+    let is_config = |path: &Path| config.is_some() && path.canonicalize().ok() == config;
+    if let Some(path) = files.iter().map(|(name, _)| directory.join(name)).find(|p| is_config(p)) {
+        return Err(Failure::Usage(format!(
+            "{} is the configuration itself and stays as it is; name another directory by --to",
+            path.display()
+        )));
+    }
     for (name, text) in files {
         let path = directory.join(name);
         std::fs::write(&path, text).map_err(|error| cannot(&path, error))?;
