@@ -126,7 +126,7 @@ impl Attempt<'_> {
         let said = one_line(refusal.message());
         let (user, database) = (self.user, self.database);
         if self.pooled
-            && let Some((reason, what)) = pooler::refusal(user, database, &said)
+            && let Some((reason, what)) = pooler::refusal(code, user, database, &said)
         {
             return self.error(reason, &what);
         }

@@ -15,7 +15,12 @@ pub(super) fn of_pgbouncer(code: &str, said: &str) -> QueryReason {
 
 /// Why PgBouncer did not let `user` in to `database`, and what to do, from its message in one line; none where its words are not known
 /// and the SQLSTATE says as much.
-pub(super) fn refusal(user: &str, database: &str, said: &str) -> Option<(InstanceReason, String)> {
+pub(super) fn refusal(
+    code: &str,
+    user: &str,
+    database: &str,
+    said: &str,
+) -> Option<(InstanceReason, String)> {
     let has = |words: &[&str]| words.iter().any(|word| said.contains(word));
     Some(if has(&["not allowed"]) && database == CONSOLE {
         (
@@ -72,10 +77,25 @@ pub(super) fn refusal(user: &str, database: &str, said: &str) -> Option<(Instanc
             InstanceReason::Unreachable,
             format!("PgBouncer has no way to its server ({said}); see whether PostgreSQL is up"),
         )
+    } else if has(&["SSL required", "TLS required"]) {
+        (
+            InstanceReason::Tls,
+            format!("PgBouncer takes no connection without TLS ({said}); remove sslmode=disable"),
+        )
+    } else if code == OLD_CODE {
+        (
+            InstanceReason::Error,
+            format!(
+                "PgBouncer refuses the login of `{user}` to `{database}` ({said}); see its log"
+            ),
+        )
     } else {
         return None;
     })
 }
+
+/// What PgBouncer's older versions give to everything.
+const OLD_CODE: &str = "08P01";
 
 /// The database that is PgBouncer's console.
 pub(super) const CONSOLE: &str = "pgbouncer";
@@ -86,7 +106,7 @@ mod tests {
 
     #[test]
     fn words_of_old_and_new_versions() {
-        let of = |said: &str| refusal("u", CONSOLE, said).map(|(reason, _)| reason);
+        let of = |said: &str| refusal("28000", "u", CONSOLE, said).map(|(reason, _)| reason);
         assert_eq!(of("not allowed"), Some(InstanceReason::Permission));
         assert_eq!(of("\"trust\" authentication failed"), Some(InstanceReason::Authentication));
         assert_eq!(of("no such user: u"), Some(InstanceReason::Authentication));
@@ -94,7 +114,10 @@ mod tests {
         let full = of("no more connections allowed (max_client_conn)");
         assert_eq!(full, Some(InstanceReason::TooManyConnections));
         assert_eq!(of("no such database: x"), Some(InstanceReason::Database));
+        assert_eq!(of("SSL required"), Some(InstanceReason::Tls));
         assert_eq!(of("role \"u\" does not exist"), None);
+        let old = refusal("08P01", "u", "shop", "role \"u\" does not exist");
+        assert_eq!(old.map(|(reason, _)| reason), Some(InstanceReason::Error));
         assert_eq!(
             of_pgbouncer("08P01", "invalid command 'X', use SHOW HELP;"),
             QueryReason::MissingObject
