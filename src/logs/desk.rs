@@ -8,7 +8,7 @@ use std::time::Instant;
 use super::checkpoint::{FileId, State};
 use super::count::SourceCounts;
 use super::lane::Lane;
-use super::redact::{Counts, Level, redact};
+use super::redact::{Counts, Level, redacted};
 use super::route::Rules;
 use super::source::{Desk, Taken};
 
@@ -73,15 +73,15 @@ impl Desk for SourceDesk {
         }
         let rules = Arc::clone(&self.rules);
         for level in [Level::Credentials, Level::Literals] {
-            let mut redacted = None;
+            let mut masked = None;
             for route in taken.routes.iter().filter(|at| rules[*at].level == level) {
                 let lane = Arc::clone(&self.lanes[route]);
                 if !rules[route].wants(&taken.record, &taken.event) {
                     lane.pass(taken, now);
                 } else if lane.has_room() {
                     let decided = self.decided(taken, route);
-                    let record = redacted.get_or_insert_with(|| {
-                        let (record, counts) = redact(taken.record.clone(), level);
+                    let record = masked.get_or_insert_with(|| {
+                        let (record, counts) = redacted(&taken.record, level);
                         self.counts.redacted(counts);
                         record
                     });
@@ -89,7 +89,7 @@ impl Desk for SourceDesk {
                     let late = if patterns.is_empty() {
                         lane.put(taken, record, now, decided)
                     } else {
-                        let (record, count) = patterns.mask(record.clone());
+                        let (record, count) = patterns.mask(record.clone().into_owned());
                         self.counts.redacted(Counts { patterns: count, ..Counts::default() });
                         lane.put(taken, &record, now, decided)
                     };

@@ -205,6 +205,7 @@ impl Assembler {
         if !matches!(format, LogFormat::Auto | LogFormat::Stderr) {
             return self.unknown(bytes, at, beyond, now);
         }
+        self.text = true;
         self.dispatch(bytes, at, now);
         self.left_out(beyond);
     }
@@ -259,10 +260,18 @@ impl Assembler {
                     None => self.unknown(bytes, at.clone(), beyond, now),
                 }
             }
-            Some(Object::Other(time)) => {
+            Some(Object::Other { time, piped }) => {
                 let told = time.and_then(|time| Clock::rfc3339(time.as_bytes()));
                 self.outer = told.or(self.outer);
-                self.unknown(bytes, at.clone(), beyond, now);
+                // The server's own words before its collector runs, as CloudNativePG passes them on.
+                let text = piped.as_deref().map(str::as_bytes).unwrap_or_default();
+                let goes_on = text.first() == Some(&b'\t') && self.last.is_some();
+                if format != LogFormat::Json && (goes_on || self.find(text).is_some()) {
+                    self.dispatch(text, at.clone(), now);
+                    self.left_out(beyond);
+                } else {
+                    self.unknown(bytes, at.clone(), beyond, now);
+                }
             }
             Some(_) => self.unknown(bytes, at.clone(), beyond, now),
             None => {

@@ -102,6 +102,8 @@ pub struct Assembler {
     slot: Option<u64>,
     /// Tears in the present line.
     tears: u32,
+    /// Lines came that do not tell their format themselves.
+    text: bool,
     /// The memory that the records take.
     weight: usize,
     /// Where the last line ended, and where its text did, without the newline.
@@ -135,6 +137,7 @@ impl Assembler {
             outer: None,
             slot: None,
             tears: 0,
+            text: false,
             weight: 0,
             end: 0,
             text_end: 0,
@@ -161,6 +164,11 @@ impl Assembler {
     pub fn switch(&mut self, reading: Reading) {
         self.clock.forget();
         self.reading = reading;
+    }
+
+    /// Whether lines came that only a prefix explains.
+    pub fn has_text(&self) -> bool {
+        self.text
     }
 
     pub fn reading(&self) -> &Reading {

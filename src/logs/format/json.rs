@@ -19,8 +19,8 @@ pub(in crate::logs) enum Object<'l> {
     Pooler(Pooler<'l>),
     /// A line that Docker kept, of its standard error or output; without its newline it is a part.
     Docker { log: Cow<'l, str>, stderr: bool, time: Cow<'l, str> },
-    /// Some other program's; the time it tells.
-    Other(Option<Cow<'l, str>>),
+    /// Some other program's: the time it tells, and what it says where that came through a pipe.
+    Other { time: Option<Cow<'l, str>>, piped: Option<Cow<'l, str>> },
 }
 
 /// Who named the columns.
@@ -133,7 +133,8 @@ impl<'l> Pairs<'l> {
             }
         }
         let time = ["ts", "time", "timestamp"].iter().find_map(|key| self.get(key));
-        Object::Other(time)
+        let piped = self.get("pipe").and_then(|_| self.get("msg"));
+        Object::Other { time, piped }
     }
 
     /// pgaudit's own text, which the wrapper took apart (pgaudit.c: values are quoted where they hold a
@@ -217,7 +218,7 @@ mod tests {
             Some(Object::Record(_, Wrapped::Cnpg)) => "cnpg",
             Some(Object::Pooler(_)) => "pooler",
             Some(Object::Docker { .. }) => "docker",
-            Some(Object::Other(_)) => "other",
+            Some(Object::Other { .. }) => "other",
             None => "none",
         };
         for (line, wanted) in [

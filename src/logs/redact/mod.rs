@@ -11,6 +11,8 @@ mod scan;
 pub(in crate::logs) use lexer::{Kind, Lexer};
 pub(in crate::logs) use patterns::Patterns;
 
+use std::borrow::Cow;
+
 use super::record::{Key, Part, Record};
 use credentials::Finding;
 use mask::Masked;
@@ -36,6 +38,26 @@ pub struct Counts {
 /// Names that clients choose: a connection string in the place of a database's name ends up there.
 const NAMES: [Key; 4] = [Key::User, Key::Dbname, Key::ApplicationName, Key::Ps];
 
+/// The same without a copy where nothing needs a mask.
+pub(in crate::logs) fn redacted(record: &Record, level: Level) -> (Cow<'_, Record>, Counts) {
+    if level == Level::Credentials && !has_credentials(record) {
+        return (Cow::Borrowed(record), Counts::default());
+    }
+    let (record, counts) = redact(record.clone(), level);
+    (Cow::Owned(record), counts)
+}
+
+/// A line without its beginning: what stood before its literals is unknown.
+fn is_orphan(record: &Record) -> bool {
+    record.is_plain() && record.line().starts_with('\t')
+}
+
+fn has_credentials(record: &Record) -> bool {
+    scan::may_hold_credential(record.fields.text().as_bytes())
+        || credentials::find(record.line()) != Finding::Nothing
+        || is_orphan(record)
+}
+
 /// The record with what the level covers masked. A record that nothing in it calls for masking is
 /// given back as it came, after one scan.
 pub fn redact(mut record: Record, level: Level) -> (Record, Counts) {
@@ -47,8 +69,7 @@ pub fn redact(mut record: Record, level: Level) -> (Record, Counts) {
         counts.credentials += masked.count;
         record.fields.set(key, &masked.text);
     }
-    // A line without its beginning: what stood before its literals is unknown.
-    let orphan = record.is_plain() && record.line().starts_with('\t');
+    let orphan = is_orphan(&record);
     let finding = credentials::find(record.line());
     if finding != Finding::Nothing || orphan {
         record = record.map(|part, text| {

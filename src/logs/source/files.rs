@@ -259,7 +259,7 @@ impl Work {
     fn guess_again(&mut self, at: usize) {
         let tracked = &self.tracked[at];
         let Some(reader) = tracked.readers.get(tracked.furthest()) else { return };
-        let Some(file) = tracked.file.as_ref().filter(|_| reader.reading().prefix.is_none()) else {
+        let Some(file) = tracked.file.as_ref().filter(|_| reader.wants_prefix()) else {
             return;
         };
         let from = reader.offset();

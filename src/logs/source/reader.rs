@@ -217,8 +217,9 @@ impl FileReader {
         }
     }
 
-    pub(super) fn reading(&self) -> &Reading {
-        self.assembler.reading()
+    /// Lines came that a prefix would help to read; csvlog and jsonlog need none.
+    pub(super) fn wants_prefix(&self) -> bool {
+        self.assembler.reading().prefix.is_none() && self.assembler.has_text()
     }
 
     /// Takes in a decision of another reading's clock.

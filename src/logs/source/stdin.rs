@@ -113,7 +113,7 @@ impl Work {
     fn decide(&mut self, readings: &mut Readings, now: Instant, must: bool) {
         let reading = match &self.in_force {
             Some(in_force) => readings.told().filter(|told| told != in_force).or_else(|| {
-                let unknown = self.reader.reading().prefix.is_none() && !self.held.is_empty();
+                let unknown = self.reader.wants_prefix() && !self.held.is_empty();
                 unknown.then(|| readings.again(&self.held)).flatten()
             }),
             None if self.held.is_empty() => None,
