@@ -143,7 +143,7 @@ impl Scanner {
 
     /// The columns that were found; of a record that was cut, the present one as far as it goes.
     pub(in crate::logs) fn columns<'l>(&self, text: &'l [u8], cut: bool) -> Columns<'l> {
-        let rest = cut.then(|| self.start..text.len());
+        let rest = cut.then_some(self.start..text.len());
         let mut columns = Columns::default();
         for (column, range) in CSV.into_iter().zip(self.columns.iter().cloned().chain(rest)) {
             // NULL is nothing at all, an empty text is two quotes.

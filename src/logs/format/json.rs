@@ -14,7 +14,7 @@ use super::columns::{Column, Columns, csv_name, json_key};
 #[derive(Debug)]
 pub(in crate::logs) enum Object<'l> {
     /// A record of the server.
-    Record(Columns<'l>, Wrapped),
+    Record(Box<Columns<'l>>, Wrapped),
     /// A record of PgBouncer, as CloudNativePG wraps it.
     Pooler(Pooler<'l>),
     /// A line that Docker kept, of its standard error or output; without its newline it is a part.
@@ -113,7 +113,7 @@ impl<'l> Pairs<'l> {
         if first == "timestamp" || self.get("error_severity").is_some() {
             let columns = self.columns(json_key);
             if columns.some(Column::Severity).is_some() && columns.some(Column::Time).is_some() {
-                return Object::Record(columns, Wrapped::No);
+                return Object::Record(Box::new(columns), Wrapped::No);
             }
         }
         if self.get("msg").is_some_and(|message| message == "record")
@@ -129,7 +129,7 @@ impl<'l> Pairs<'l> {
                 if let Some(audit) = record.nested("audit") {
                     columns.set(Column::Message, Cow::Owned(audit.message().into_bytes()));
                 }
-                return Object::Record(columns, Wrapped::Cnpg);
+                return Object::Record(Box::new(columns), Wrapped::Cnpg);
             }
         }
         let time = ["ts", "time", "timestamp"].iter().find_map(|key| self.get(key));
