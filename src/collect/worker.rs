@@ -115,7 +115,7 @@ impl Worker {
     /// Starts the lanes: both, but for an instance that needs no second session; and the probe.
     pub(crate) fn start(self: &Arc<Self>, group: &Group) {
         let (worker, stop) = (Arc::clone(self), group.signal());
-        group.spawn("fast lane", async move { worker.fast_lane(&stop).await });
+        group.spawn("fast lane", async move { Box::pin(worker.fast_lane(&stop)).await });
         if let Some((every, timeout)) = self.through {
             let (worker, stop) = (Arc::clone(self), group.signal());
             group.spawn("probe", async move { worker.probe_lane(every, timeout, &stop).await });

@@ -42,9 +42,10 @@ impl Listener {
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
         let (address, served) = (listener.local_addr().unwrap(), Arc::new(AtomicUsize::new(0)));
         let count = Arc::clone(&served);
+        let handle = runtime.handle().clone();
         runtime.spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::task::spawn(serve(stream, Arc::clone(&count)));
+                handle.spawn(serve(stream, Arc::clone(&count)));
             }
         });
         Self { address, served, _runtime: runtime }
