@@ -95,7 +95,7 @@ impl Connector {
             InstanceKind::Postgres => Goal::Server,
             InstanceKind::Pgbouncer => Goal::Console,
         };
-        self.open(goal, database, deadline).await
+        Box::pin(self.open(goal, database, deadline)).await
     }
 
     /// Opens a plain session through the pooler with the database that the configuration's `probe`
@@ -105,7 +105,9 @@ impl Connector {
     /// As [`Connector::connect`]; [`InstanceReason::Budget`] also while the one before is not closed.
     pub async fn through(&self, deadline: Instant) -> Result<Session, ConnectError> {
         match &self.probe {
-            Some(probe) => self.open(Goal::Through, Some(&probe.database), deadline).await,
+            Some(probe) => {
+                Box::pin(self.open(Goal::Through, Some(&probe.database), deadline)).await
+            }
             None => Err(told(InstanceReason::Error, "no `probe` is configured; add it")),
         }
     }
