@@ -147,7 +147,7 @@ fn page(worker: &Worker, begin: Instant) -> Vec<Arc<Family>> {
         }
     }
     for (_, cell) in board.databases.cells() {
-        if let Some(shown) = cell.present(now) {
+        if let Some(shown) = board.databases.present(cell, now) {
             families.extend(shown.families.iter().cloned());
         }
     }

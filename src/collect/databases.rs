@@ -62,13 +62,6 @@ pub(crate) struct Cell {
 }
 
 impl Cell {
-    /// What it shows now: nothing once the result is too old.
-    pub(crate) fn present(&self, now: Instant) -> Option<&Shown> {
-        let shown = self.shown.as_ref()?;
-        let age = now.duration_since(shown.at);
-        (age <= withdrawal(self.interval.max(self.gap))).then_some(shown)
-    }
-
     fn deadline(&self) -> Instant {
         self.due + self.interval
     }
@@ -101,6 +94,8 @@ pub(crate) struct Databases {
     not_before: Instant,
     /// When the last visit ended.
     left: Option<Instant>,
+    /// The last visit, and how long what ran there had waited since it was due: the length of a round.
+    lag: (Instant, Duration),
 }
 
 #[derive(Debug)]
@@ -153,6 +148,7 @@ impl Databases {
             places: BTreeMap::new(),
             not_before: now,
             left: None,
+            lag: (now, Duration::ZERO),
         }
     }
 
@@ -170,6 +166,14 @@ impl Databases {
         self.places
             .iter()
             .flat_map(|(name, place)| place.cells.iter().map(move |cell| (name, cell)))
+    }
+
+    /// What a cell shows now: nothing once the result is too old. Where there are more databases than fit
+    /// into an interval, its next turn comes when all others had theirs.
+    pub(crate) fn present<'c>(&self, cell: &'c Cell, now: Instant) -> Option<&'c Shown> {
+        let shown = cell.shown.as_ref()?;
+        let age = now.duration_since(shown.at);
+        (age <= withdrawal(cell.interval.max(cell.gap).max(self.lag.1))).then_some(shown)
     }
 
     /// The databases as they are now: what is new is due at once, what is gone shows nothing more.
@@ -254,6 +258,9 @@ impl Databases {
         if let Some(started) = cell.started.replace(now) {
             cell.gap = now - started;
         }
+        let late = now.saturating_duration_since(cell.due);
+        // What is only taken along was hardly due.
+        self.lag = (begin, if self.lag.0 == begin { self.lag.1.max(late) } else { late });
         // The same offset for all: what is due in a database is due there in one visit.
         cell.due = next_time(self.epoch, &(&self.name, "databases"), cell.interval, now);
         Some(Errand { index, query: Arc::clone(&cell.query), members: Arc::clone(&cell.members) })

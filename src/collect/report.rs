@@ -176,7 +176,7 @@ fn queries(board: &Board, base: &Labels, now: Instant) -> [Family; 9] {
     for (database, cell) in board.databases.cells() {
         let name = &*cell.query.name;
         let labels = base.over(&Labels::new([("query", name), ("database", &**database)]));
-        let shown = Told { last: cell.shown.as_ref(), present: cell.present(now) };
+        let shown = Told { last: cell.shown.as_ref(), present: board.databases.present(cell, now) };
         tell(&labels, cell.last.as_ref(), shown, detailed);
         let gap = cell.gap.as_secs_f64();
         let known = rounds.entry(name).or_insert((cell.interval.as_secs_f64(), gap));

@@ -154,6 +154,8 @@ fn everywhere(board: &Board, query: &Arc<Query>, now: Instant) -> QueryStatus {
         duration: runs().map(|(_, run)| run.duration).max(),
         age: cells().filter_map(|(_, cell)| Some(now - cell.shown.as_ref()?.at)).max(),
         rows: runs().map(|(_, run)| run.rows).sum(),
-        series: cells().filter_map(|(_, cell)| Some(cell.present(now)?.series)).sum(),
+        series: cells()
+            .filter_map(|(_, cell)| Some(board.databases.present(cell, now)?.series))
+            .sum(),
     }
 }

@@ -9,7 +9,7 @@ use flate2::read::GzDecoder;
 
 use super::measure::{Table, cpu_seconds, peak_mib, server_cpu_seconds};
 use super::peers;
-use super::support::agent::{Agent, get};
+use super::support::agent::{Agent, get_within};
 use super::support::postgres::{Cluster, MONITOR, Options};
 
 /// How much is measured.
@@ -22,6 +22,9 @@ pub(crate) struct Size {
 
 /// The time that a subject has for its first round of everything.
 const FIRST_ROUND: Duration = Duration::from_secs(5);
+
+/// Longer than any exporter takes for a page.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// No caps, as the peers have none.
 const WITHOUT_CAPS: &str = "collection: {tables: all, indexes: all, max_series: none}\n";
@@ -151,7 +154,8 @@ impl Subject<'_> {
 
     /// A page as Prometheus asks for it.
     fn scrape(&self) -> Vec<u8> {
-        get(self.address, "/metrics", &[("Accept-Encoding", "gzip")]).bytes
+        let gzip = [("Accept-Encoding", "gzip")];
+        get_within(PATIENCE, self.address, "/metrics", &gzip).bytes
     }
 }
 

@@ -124,10 +124,12 @@ fn five_hundred_databases() {
                 }
             });
         });
-        let watch = Watch::start(&cluster.monitor_dsn(), PACK);
+        // One round is enough, however long the machine takes for it.
+        let pack = PACK.replace("interval: 1s", "interval: 5m");
+        let watch = Watch::start(&cluster.monitor_dsn(), &pack);
         let began = Instant::now();
         let seen = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            let page = watch.await_scrape(Duration::from_secs(90), |page| {
+            let page = watch.await_scrape(Duration::from_secs(300), |page| {
                 assert!(began.elapsed() < Duration::from_secs(3) || up(page), "{page:?}");
                 page.series("pg_here").count() == 501
             });

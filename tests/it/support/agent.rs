@@ -197,9 +197,19 @@ fn listening(log: &str) -> Option<SocketAddr> {
 
 /// One GET over a connection of its own, without any HTTP library: what is tested here is ours.
 pub fn get(address: SocketAddr, path: &str, headers: &[(&str, &str)]) -> Reply {
+    get_within(Duration::from_secs(10), address, path, headers)
+}
+
+/// Like [`get`], with patience for each part of the answer.
+pub fn get_within(
+    patience: Duration,
+    address: SocketAddr,
+    path: &str,
+    headers: &[(&str, &str)],
+) -> Reply {
     let started = Instant::now();
     let mut stream = TcpStream::connect(address).expect("the agent listens");
-    stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a timeout");
+    stream.set_read_timeout(Some(patience)).expect("a timeout");
     let mut request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n");
     for (name, value) in headers {
         request.push_str(&format!("{name}: {value}\r\n"));
