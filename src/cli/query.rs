@@ -37,15 +37,17 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     let mut report = String::new();
     for (file, dialect, field) in &packs.files {
         let file = file.display();
-        let _ = match field {
-            Some(field) => writeln!(report, "{file}: read as {dialect}, which `{field}` tells"),
-            None if args.dialect.is_none() && *dialect == Dialect::Native => writeln!(
-                report,
-                "{file}: read as native, as no field tells; where it is another program's, give \
-                 --dialect",
-            ),
-            None => writeln!(report, "{file}: read as {dialect}"),
+        // A file of comments alone has no dialect to be mistaken for.
+        let open = field.is_none() && args.dialect.is_none() && *dialect == Dialect::Native;
+        let open = open && packs.queries.iter().any(|query| is_of(query, &file.to_string()));
+        let why = match field {
+            Some(field) => format!(", which `{field}` tells"),
+            None if open => {
+                ", as no field tells; where it is another program's, give --dialect".to_owned()
+            }
+            None => String::new(),
         };
+        let _ = writeln!(report, "{file}: read as {dialect}{why}");
     }
     let mut problems = packs.problems.clone();
     problems.extend(packs.queries.iter().flat_map(|query| packs::advise(query)));
@@ -103,6 +105,12 @@ fn packs(names: &[String], dialect: Option<Dialect>) -> Result<Packs, Failure> {
         }
     }
     Ok(all)
+}
+
+/// Whether a query stands in `file`, which may be a part of a manifest: `PATH (NAME)`.
+fn is_of(query: &packs::Query, file: &str) -> bool {
+    let path = query.place.file.as_ref().map(|path| path.display().to_string());
+    path.is_some_and(|path| file.starts_with(&path))
 }
 
 fn instance<'s>(settings: &'s Settings, name: Option<&str>) -> Result<&'s Instance, Failure> {

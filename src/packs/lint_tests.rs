@@ -91,3 +91,13 @@ fn counters_that_are_none() {
     let told = said("SELECT n_live_tup FROM pg_stat_user_tables", columns);
     assert!(told[0].contains("n_live_tup goes down too"), "{told:?}");
 }
+
+#[test]
+fn the_guides_example_is_clean() {
+    let guide = include_str!("../../CONTRIBUTING.md");
+    let (_, rest) = guide.split_once("```yaml\n").unwrap();
+    let text = rest.split("```").next().unwrap();
+    let packs = parse(text, "pg_prepared_transactions", Path::new("example.yaml"), None);
+    assert_eq!(packs.problems, []);
+    assert_eq!(packs.queries.len(), 1);
+}
