@@ -12,7 +12,7 @@ use crate::logs::format::{
     Clock, Column, Columns, Fed, Head, Kind, Object, Pgbouncer, Scanner, Wrapped, envelope, head,
     mended, object, pgbouncer, pooler_severity, resync,
 };
-use crate::logs::record::Format;
+use crate::logs::record::{Format, SqlState};
 
 /// As much of a line in parts as is kept: what `source` keeps of a line.
 const LINE_BYTES: usize = 256 * 1024;
@@ -378,7 +378,8 @@ impl Assembler {
         };
         let slot = self.slot.replace(number);
         let outer = std::mem::replace(&mut self.outer, csv.time);
-        if columns.get(Column::Message).is_some() {
+        let code = columns.some(Column::SqlState).and_then(SqlState::parse);
+        if code.is_some() && columns.get(Column::Message).is_some() {
             self.record(columns, Format::Csv, &at, csv.beyond, now);
         } else {
             self.unknown(text, at, csv.beyond, now);

@@ -182,6 +182,31 @@ fn a_record_is_cut_at_its_cap_and_keeps_swallowing_its_lines() {
     assert_eq!(counts.cut, 1);
 }
 
+/// A client may put as many prefixes into a line as fit: they cost no depth, and no byte is lost.
+#[test]
+fn a_line_of_prefixes_is_taken_apart_so_often_and_no_more() {
+    for (head, piece) in [
+        ("2026-03-04 09:15:01.207 UTC [1] LOG:  ", "2026-03-04 09:15:01.300 UTC [N] LOG:  x"),
+        (
+            "2026-03-04 09:15:01.207 UTC,,,1,,a.b,1,",
+            "2026-03-04 09:15:01.300 UTC,\"a\",,N,,a.b,1,\"z",
+        ),
+        ("{\"timestamp\":\"", "{\"timestamp\":\"N"),
+    ] {
+        let mut text = format!("{head}{}", "y".repeat(5000));
+        for number in 0..6000 {
+            text.push_str(&piece.replace('N', &(number % 7 + 2).to_string()));
+        }
+        text.push('\n');
+        let (records, counts) = read("%m [%p] ", &text);
+        assert!(counts.torn > 0, "{head}");
+        assert_eq!(records[0].bytes.start, 0);
+        assert!(records.iter().any(|record| record.bytes.end == text.len() as u64), "{head}");
+        let kept: u64 = records.iter().map(|r| r.line().len() as u64 + r.left_out).sum();
+        assert!(kept * 2 > text.len() as u64, "{head}: {kept} of {}", text.len());
+    }
+}
+
 /// A write over 4,096 bytes may be torn at its first bytes, so that the first line is short.
 #[test]
 fn a_short_torn_line_is_seen_by_what_follows() {

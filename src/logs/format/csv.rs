@@ -6,9 +6,16 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use super::columns::{CSV, Columns};
+use crate::logs::record::SqlState;
 
 /// The columns that every server since 9.0 writes.
 const LEAST: usize = 23;
+
+/// More columns than any version to come will have.
+const MOST: usize = 60;
+
+/// Where the SQLSTATE stands, which no language translates.
+const CODE: usize = 12;
 
 /// Whether a line begins a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,6 +89,8 @@ pub(in crate::logs) enum Fed {
 pub(in crate::logs) struct Scanner {
     /// Columns that are complete, quotes included.
     columns: Vec<Range<usize>>,
+    /// All of them, known ones and others.
+    count: usize,
     /// Where the present column begins.
     start: usize,
     /// Where the search goes on.
@@ -127,8 +136,12 @@ impl Scanner {
                 None => {
                     self.end_column();
                     self.start = self.at;
-                    let enough = self.columns.len() >= LEAST;
-                    return if enough { Fed::Whole } else { Fed::Damaged };
+                    let whole = (LEAST..=MOST).contains(&self.count)
+                        && self
+                            .columns
+                            .get(CODE)
+                            .is_some_and(|code| SqlState::parse(&text[code.clone()]).is_some());
+                    return if whole { Fed::Whole } else { Fed::Damaged };
                 }
                 Some(_) => return Fed::Damaged,
             }
@@ -136,6 +149,7 @@ impl Scanner {
     }
 
     fn end_column(&mut self) {
+        self.count += 1;
         if self.columns.len() < CSV.len() {
             self.columns.push(self.start..self.at);
         }
