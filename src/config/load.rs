@@ -26,7 +26,7 @@ pub(super) const KEYS: &[&str] = &[
 ];
 
 /// All blocks with their keys, so that a key in the wrong one is told where it belongs.
-const BLOCKS: [(&str, &[&str]); 13] = [
+const BLOCKS: [(&str, &[&str]); 15] = [
     ("http", http::KEYS),
     ("identity", labels::IDENTITY_KEYS),
     ("packs", packs::KEYS),
@@ -37,6 +37,8 @@ const BLOCKS: [(&str, &[&str]); 13] = [
     ("logs.loki", loki::KEYS),
     ("logs.loki.basic_auth", loki::BASIC_KEYS),
     ("logs.routes[]", routes::KEYS),
+    ("logs.sources[].kubernetes", logs::KUBERNETES_KEYS),
+    ("logs.sources[].docker", logs::DOCKER_KEYS),
     ("logs.store", logs::STORE_KEYS),
     ("instances[]", instances::KEYS),
     ("host", host::KEYS),

@@ -4,6 +4,8 @@
 //! | --- | --- |
 //! | `sources[].name` | its instance's name, else the machine's |
 //! | `sources[].server` | the only instance of kind postgres, else the source's name |
+//! | `sources[].kubernetes` | `root: /var/log/pods`, every namespace, pod and container |
+//! | `sources[].docker` | `root: /var/lib/docker/containers`, every container |
 //! | `sources[].format` | `auto` |
 //! | `sources[].line_prefix`, `time_zone` | from the session, else from the lines |
 //! | `sources[].start` | `beginning` |
@@ -12,7 +14,7 @@
 //! | `destination` | `loki` where a URL is set, else `local` |
 //! | `store` | `max_bytes: 1GiB`, `keep: 7d` |
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::environment::Lookup;
@@ -21,8 +23,8 @@ use super::labels::Identity;
 use super::load::Flags;
 use super::walk::{Block, Item, Walk, quoted};
 use super::{
-    Destination, Instance, InstanceKind, LogFormat, LogInput, LogSource, Logs, Place, Start, Store,
-    loki, routes, scalar,
+    Destination, Docker, Instance, InstanceKind, Kubernetes, LogFormat, LogInput, LogSource, Logs,
+    Place, Start, Store, loki, routes, scalar,
 };
 
 pub(super) const KEYS: &[&str] = &["sources", "routes", "patterns", "loki", "destination", "store"];
@@ -39,6 +41,8 @@ pub(super) const SOURCE_KEYS: &[&str] = &[
     "time_zone",
     "start",
 ];
+pub(super) const KUBERNETES_KEYS: &[&str] = &["root", "namespaces", "pods", "containers"];
+pub(super) const DOCKER_KEYS: &[&str] = &["root", "names"];
 pub(super) const STORE_KEYS: &[&str] = &["max_bytes", "keep"];
 
 /// Loki's own lower bound of a period.
@@ -139,6 +143,7 @@ fn sources(list: &Item<'_>, around: &Around<'_>) -> Vec<LogSource> {
 
 fn source(block: &Block<'_>, around: &Around<'_>) -> Option<LogSource> {
     let input = input(block);
+    let crowd = matches!(input, Some(LogInput::Kubernetes(_) | LogInput::Docker(_)));
     let name = block.get("name").and_then(|item| item.name());
     let named = block.get("server").and_then(|item| Some((item.name()?, item)));
     let instance = match &named {
@@ -155,6 +160,8 @@ fn source(block: &Block<'_>, around: &Around<'_>) -> Option<LogSource> {
             }
             found
         }
+        // Its members have identities of their own.
+        None if crowd => None,
         // One that is called like an instance is meant for it.
         None => name
             .as_ref()
@@ -194,26 +201,39 @@ fn source(block: &Block<'_>, around: &Around<'_>) -> Option<LogSource> {
 /// Which of the four kinds of source it is.
 fn input(block: &Block<'_>) -> Option<LogInput> {
     let stdin = block.get("stdin").and_then(|item| item.boolean().filter(|on| *on));
-    let files = block.get("files");
-    let others: Vec<_> =
-        ["kubernetes", "docker"].into_iter().filter_map(|k| block.get(k)).collect();
-    for other in &others {
-        other.fatal(
-            format!("this version does not read {} yet", quoted(other.path())),
-            "name the log files by `files: [GLOB]` instead, or remove the source",
-        );
-    }
-    let kinds = usize::from(stdin.is_some()) + usize::from(files.is_some()) + others.len();
+    let (files, kubernetes) = (block.get("files"), block.get("kubernetes"));
+    let docker = block.get("docker");
+    let kinds = [stdin.is_some(), files.is_some(), kubernetes.is_some(), docker.is_some()];
+    let kinds = kinds.into_iter().filter(|kind| *kind).count();
     if kinds > 1 || kinds == 0 && block.is_known() {
         let what = if kinds == 0 {
             "a log source says not what to read"
         } else {
             "a log source names two kinds of input"
         };
-        block.item.fatal(what, "give each source either `files: [GLOB]` or `stdin: true`");
+        let remedy = "give each source one of `files: [GLOB]`, `stdin: true`, `kubernetes: {…}` and \
+                      `docker: {…}`";
+        block.item.fatal(what, remedy);
     }
     if stdin.is_some() {
         return Some(LogInput::Stdin);
+    }
+    if let Some(item) = kubernetes {
+        let block = item.block(KUBERNETES_KEYS)?;
+        return Some(LogInput::Kubernetes(Kubernetes {
+            root: root(&block, "/var/log/pods")?,
+            namespaces: names(&block, "namespaces"),
+            pods: names(&block, "pods"),
+            containers: names(&block, "containers"),
+        }));
+    }
+    if let Some(item) = docker {
+        let inner = item.block(DOCKER_KEYS)?;
+        return Some(LogInput::Docker(Docker {
+            root: root(&inner, "/var/lib/docker/containers")?,
+            names: names(&inner, "names"),
+            one_server: block.get("server").is_some(),
+        }));
     }
     let list = files?;
     let patterns: Vec<String> = list
@@ -236,6 +256,30 @@ fn input(block: &Block<'_>) -> Option<LogInput> {
         list.fatal("`files` names no file", "add a pattern, such as /var/log/postgresql/*.log");
     }
     Some(LogInput::Files(patterns))
+}
+
+/// The directory `root`, from / on.
+fn root(block: &Block<'_>, default: &str) -> Option<PathBuf> {
+    let Some(item) = block.get("root") else { return Some(PathBuf::from(default)) };
+    item.parsed(&format!("write a path from / on, such as {default}"), |text| {
+        let path = PathBuf::from(text);
+        if path.is_absolute() { Ok(path) } else { Err("is no path from / on".to_owned()) }
+    })
+}
+
+/// A list of patterns over names.
+fn names(block: &Block<'_>, key: &str) -> Vec<String> {
+    let Some(item) = block.get(key) else { return Vec::new() };
+    let patterns = item.list().into_iter().filter_map(|item| {
+        item.parsed("write a name, or a pattern such as shop-*", |text| {
+            check_glob(text).map(|()| text.to_owned())
+        })
+    });
+    let patterns: Vec<String> = patterns.collect();
+    if patterns.is_empty() && item.list().is_empty() {
+        item.fatal("the list is empty", "name at least one, or leave the key out for all");
+    }
+    patterns
 }
 
 fn check_glob(text: &str) -> Result<(), String> {

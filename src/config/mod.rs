@@ -35,7 +35,7 @@ pub use scalar::{byte_size, duration, nearest};
 pub use schedule::Schedule;
 pub use secret::{Current, SecretReader, SecretSource};
 pub use settings::{
-    Collection, DatabaseFilter, Destination, Host, Http, Instance, InstanceKind, Intervals,
-    LogFormat, LogInput, LogSource, Logs, LokiTarget, Masking, PackDirectory, Packs, Probe, Proxy,
-    Redaction, Route, Settings, Start, Storage, Store, Volume,
+    Collection, DatabaseFilter, Destination, Docker, Host, Http, Instance, InstanceKind, Intervals,
+    Kubernetes, LogFormat, LogInput, LogSource, Logs, LokiTarget, Masking, PackDirectory, Packs,
+    Probe, Proxy, Redaction, Route, Settings, Start, Storage, Store, Volume,
 };

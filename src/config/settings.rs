@@ -250,6 +250,28 @@ pub enum LogInput {
     /// Absolute glob patterns, at least one.
     Files(Vec<String>),
     Stdin,
+    Kubernetes(Kubernetes),
+    Docker(Docker),
+}
+
+/// The logs of a node's pods; each pod is a server of its own. Lists hold glob patterns, an empty one
+/// fits all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kubernetes {
+    pub root: PathBuf,
+    pub namespaces: Vec<String>,
+    pub pods: Vec<String>,
+    pub containers: Vec<String>,
+}
+
+/// The logs of a machine's containers, as Docker's json-file driver writes them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Docker {
+    pub root: PathBuf,
+    /// Glob patterns over containers' names; empty: all.
+    pub names: Vec<String>,
+    /// All its containers are this one server's, for the user named it; else each is its own.
+    pub one_server: bool,
 }
 
 /// How a source's records are written; `Auto` decides for each record.

@@ -160,7 +160,7 @@ fn log_folder(settings: &Settings, index: usize) -> Option<PathBuf> {
     let mut own = sources.filter(|source| source.instance == Some(index));
     own.find_map(|source| match &source.input {
         LogInput::Files(patterns) => patterns.iter().find_map(|pattern| folder(pattern)),
-        LogInput::Stdin => None,
+        LogInput::Stdin | LogInput::Kubernetes(_) | LogInput::Docker(_) => None,
     })
 }
 

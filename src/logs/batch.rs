@@ -57,10 +57,6 @@ impl Batch {
         self.entries.size() + self.late.size()
     }
 
-    pub(super) fn is_full(&self) -> bool {
-        self.size() >= BATCH_BYTES
-    }
-
     /// Nothing to send and nothing to acknowledge.
     pub(super) fn is_empty(&self) -> bool {
         self.progress.is_empty()

@@ -1,7 +1,7 @@
 //! A lane: one route's queue into one stream. Readers put records in, one sender takes batches out;
 //! a full lane stops the reading of whoever feeds it, and of nobody else.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -51,6 +51,24 @@ pub(super) enum LaneKind {
     Local,
 }
 
+/// How many bytes a batch may hold before it is full: less, the more lanes there are.
+#[derive(Debug)]
+pub(super) struct Room(AtomicUsize);
+
+impl Room {
+    pub(super) fn new(bytes: usize) -> Self {
+        Self(AtomicUsize::new(bytes))
+    }
+
+    pub(super) fn set(&self, bytes: usize) {
+        self.0.store(bytes, Ordering::Relaxed);
+    }
+
+    fn is_full(&self, batch: &Batch) -> bool {
+        batch.size() >= self.0.load(Ordering::Relaxed)
+    }
+}
+
 /// See the module.
 pub(super) struct Lane {
     pub(super) route: String,
@@ -62,7 +80,8 @@ pub(super) struct Lane {
     kind: LaneKind,
     queue: Mutex<Queue>,
     filled: Notify,
-    feeders: Vec<Arc<Wake>>,
+    feeders: Mutex<Vec<Arc<Wake>>>,
+    room: Arc<Room>,
     standing: Mutex<Standing>,
     /// Entries that are stored, or refused for good.
     settled: AtomicU64,
@@ -89,6 +108,7 @@ impl Lane {
         labels: StreamLabels,
         kind: LaneKind,
         newest: Option<i64>,
+        room: Arc<Room>,
     ) -> Self {
         Self {
             route: route.to_owned(),
@@ -99,7 +119,8 @@ impl Lane {
             kind,
             queue: Mutex::new(Queue { newest, ..Queue::default() }),
             filled: Notify::new(),
-            feeders: Vec::new(),
+            feeders: Mutex::default(),
+            room,
             standing: Mutex::default(),
             settled: AtomicU64::default(),
             max_age: Mutex::default(),
@@ -107,13 +128,16 @@ impl Lane {
     }
 
     /// Another reader feeds the lane; it is woken when there is room.
-    pub(super) fn add_feeder(&mut self, wake: Arc<Wake>) {
-        self.feeders.push(wake);
+    pub(super) fn add_feeder(&self, wake: Arc<Wake>) {
+        self.feeders.lock().unwrap_or_else(PoisonError::into_inner).push(wake);
         self.lock().open += 1;
     }
 
     /// One reader has ended.
-    pub(super) fn close(&self) {
+    pub(super) fn close(&self, wake: &Arc<Wake>) {
+        let mut feeders = self.feeders.lock().unwrap_or_else(PoisonError::into_inner);
+        feeders.retain(|feeder| !Arc::ptr_eq(feeder, wake));
+        drop(feeders);
         self.lock().open -= 1;
         self.filled.notify_one();
     }
@@ -124,7 +148,7 @@ impl Lane {
 
     pub(super) fn has_room(&self) -> bool {
         let queue = self.lock();
-        !queue.building.is_full() || queue.sealed.is_none()
+        !self.room.is_full(&queue.building) || queue.sealed.is_none()
     }
 
     /// The route does not want the record, and is past it.
@@ -157,7 +181,7 @@ impl Lane {
         let line = entry::line(record);
         let metadata = entry::metadata(record, &taken.event);
         let mut queue = self.lock();
-        if queue.building.is_full() && queue.sealed.is_none() {
+        if self.room.is_full(&queue.building) && queue.sealed.is_none() {
             queue.sealed = Some(std::mem::take(&mut queue.building));
         }
         let newest = queue.newest.unwrap_or(i64::MIN);
@@ -178,7 +202,8 @@ impl Lane {
             queue.building.newest = Some(newest);
         }
         let urgent = record.severity.is_some_and(|severity| severity >= Severity::Error);
-        let news = first || queue.building.is_full() || (urgent && !queue.building.urgent);
+        let news =
+            first || self.room.is_full(&queue.building) || (urgent && !queue.building.urgent);
         queue.building.urgent |= urgent;
         drop(queue);
         if news {
@@ -208,11 +233,12 @@ impl Lane {
             let due = {
                 let mut queue = self.lock();
                 queue.sending_since = None;
-                match queue.take(stop.is_draining()) {
+                match queue.take(stop.is_draining(), &self.room) {
                     Taking::Batch(batch) => {
                         queue.sending_since = batch.since;
                         drop(queue);
-                        for wake in &self.feeders {
+                        let feeders = self.feeders.lock().unwrap_or_else(PoisonError::into_inner);
+                        for wake in feeders.iter() {
                             wake.ring();
                         }
                         return Some(*batch);
@@ -295,7 +321,7 @@ enum Taking {
 }
 
 impl Queue {
-    fn take(&mut self, draining: bool) -> Taking {
+    fn take(&mut self, draining: bool, room: &Room) -> Taking {
         if let Some(sealed) = self.sealed.take() {
             return Taking::Batch(Box::new(sealed));
         }
@@ -304,7 +330,7 @@ impl Queue {
         };
         let linger = if self.building.urgent { LINGER_URGENT } else { LINGER };
         let due = since + linger;
-        if self.building.is_full() || draining || due <= Instant::now() {
+        if room.is_full(&self.building) || draining || due <= Instant::now() {
             return Taking::Batch(Box::new(std::mem::take(&mut self.building)));
         }
         Taking::At(Some(due))

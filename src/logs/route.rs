@@ -5,7 +5,7 @@ use glob::Pattern;
 use super::events::{Event, statements};
 use super::redact::{Level, Patterns};
 use super::{Key, Record};
-use crate::config::{self, Destination, LogSource, Redaction, STATEMENT_KINDS, Settings};
+use crate::config::{self, Destination, LogInput, LogSource, Redaction, STATEMENT_KINDS, Settings};
 use crate::loki::StreamLabels;
 use crate::loki::retention::Kept;
 use crate::metric::Labels;
@@ -96,9 +96,19 @@ pub fn kept_in_loki(settings: &Settings) -> Vec<Kept> {
         keep: route.keep,
         tenant: route.tenant.clone(),
         server_label: settings.server_label.clone(),
-        streams: logs.sources.iter().map(|source| stream(settings, source, &route.name)).collect(),
+        streams: logs.sources.iter().map(|source| known(settings, source, &route.name)).collect(),
     };
     logs.routes.iter().map(kept).collect()
+}
+
+/// What is known of a source's streams before it has run: of pods and containers not whose they are.
+fn known(settings: &Settings, source: &LogSource, route: &str) -> StreamLabels {
+    match source.input {
+        LogInput::Files(_) | LogInput::Stdin => stream(settings, source, route),
+        LogInput::Kubernetes(_) | LogInput::Docker(_) => {
+            StreamLabels::new([("service_name", SERVICE), ("route", route)])
+        }
+    }
 }
 
 /// Identity first, then the labels that the configuration gives the source.

@@ -11,6 +11,7 @@ mod collect; // scrapes of real servers: outages, locks, bad queries
 mod examples; // a user's own pack, as its README tells it
 mod export; // what is made for other programs, tried on them
 mod exposition; // pages: golden files, promtool, an independent reader
+mod crowd; // logs of pods and containers: found, read and left
 mod faults; // what goes wrong, told and survived
 mod fuzz; // broken logs by a seeded generator
 mod formats; // csv, json and wrappers: the same records as the text log

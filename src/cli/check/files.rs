@@ -1,12 +1,33 @@
 //! The files of the logs.
 
+use std::io;
+use std::path::Path;
+
 use super::found::Found;
-use crate::config::{LogInput, Logs};
+use crate::config::{LogInput, LogSource, Logs};
+use crate::logs::{Container, containers, pods};
 
 /// Whether the patterns of log files find something, and something readable.
 pub(super) fn files(logs: &Logs, found: &mut Found) {
     for source in &logs.sources {
-        let LogInput::Files(patterns) = &source.input else { continue };
+        let patterns = match &source.input {
+            LogInput::Files(patterns) => patterns,
+            LogInput::Stdin => continue,
+            LogInput::Kubernetes(wanted) => {
+                let listed = pods(wanted).map(|pods| pods.len());
+                members(source, "pod", &wanted.root, listed, found);
+                continue;
+            }
+            LogInput::Docker(wanted) => {
+                let containers = containers(wanted);
+                for container in containers.iter().flatten() {
+                    without_file(source, container, found);
+                }
+                let listed = containers.map(|containers| containers.len());
+                members(source, "container", &wanted.root, listed, found);
+                continue;
+            }
+        };
         for pattern in patterns {
             let paths: Vec<_> = glob::glob(pattern).into_iter().flatten().collect();
             if paths.is_empty() {
@@ -33,4 +54,46 @@ pub(super) fn files(logs: &Logs, found: &mut Found) {
             }
         }
     }
+}
+
+/// Whether the directory of pods or containers can be listed, and holds some that are wanted.
+fn members(
+    source: &LogSource,
+    what: &str,
+    root: &Path,
+    listed: io::Result<usize>,
+    found: &mut Found,
+) {
+    let (name, root) = (&source.name, root.display());
+    match listed {
+        Err(error) => found.needs(
+            &source.place,
+            format!("{name}: cannot list {root}: {error}"),
+            "mount the directory into the agent's container, and let its user read it",
+        ),
+        Ok(0) => found.advise(
+            &source.place,
+            format!("{name}: no {what} in {root} fits"),
+            "correct the patterns; those that come later are read",
+        ),
+        Ok(count) => {
+            let plural = if count == 1 { "" } else { "s" };
+            found.notes.push(format!("{name}: {count} {what}{plural}"));
+        }
+    }
+}
+
+/// A container whose log driver leaves no file that can be read.
+fn without_file(source: &LogSource, container: &Container, found: &mut Found) {
+    let Some(driver) = container.driver.as_deref().filter(|driver| *driver != "json-file") else {
+        return;
+    };
+    found.advise(
+        &source.place,
+        format!(
+            "{}: the container {} logs with Docker's driver {driver}, which leaves no file to read",
+            source.name, container.name
+        ),
+        "make it anew with `--log-driver json-file`, or let PostgreSQL write its log to a volume",
+    );
 }

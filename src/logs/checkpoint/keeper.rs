@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::SystemTime;
 
 use prometheus::{IntCounter, IntCounterVec};
@@ -34,7 +34,25 @@ pub enum OpenError {
 /// so that a successor can begin when they have ended, whoever still looks at the old state.
 #[derive(Clone, Debug)]
 pub(in crate::logs) struct Lock {
-    _file: Arc<File>,
+    file: Arc<File>,
+}
+
+impl Lock {
+    /// For who may begin more such tasks, and does not hold the directory meanwhile.
+    pub(in crate::logs) fn weak(&self) -> WeakLock {
+        WeakLock(Arc::downgrade(&self.file))
+    }
+}
+
+/// See [`Lock::weak`].
+#[derive(Clone, Debug)]
+pub(in crate::logs) struct WeakLock(Weak<File>);
+
+impl WeakLock {
+    /// None where everybody has ended.
+    pub(in crate::logs) fn lock(&self) -> Option<Lock> {
+        Some(Lock { file: self.0.upgrade()? })
+    }
 }
 
 /// The state and its file.
@@ -124,7 +142,7 @@ impl Checkpoint {
             ),
             saved_at,
         };
-        Ok((checkpoint, Lock { _file: Arc::new(lock) }))
+        Ok((checkpoint, Lock { file: Arc::new(lock) }))
     }
 
     /// When the state that was loaded had been saved; none where that is not known.

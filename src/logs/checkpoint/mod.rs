@@ -7,5 +7,5 @@ mod state;
 
 use file::Loaded;
 pub use keeper::OpenError;
-pub(super) use keeper::{Checkpoint, Lock};
+pub(super) use keeper::{Checkpoint, Lock, WeakLock};
 pub(super) use state::{Cut, FileId, FileState, Mark, ReadingText, RouteState, State};

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant};
 
 use super::identity::{Head, read_at};
@@ -26,10 +26,15 @@ const POLL: Duration = Duration::from_millis(200);
 /// As much of a file as a prefix is guessed from.
 pub(super) const SAMPLE: usize = 64 * 1024;
 
+/// Absolute glob patterns; those of a container change when it is made anew.
+pub(in crate::logs) type Patterns = Arc<RwLock<Vec<String>>>;
+
 /// A source of files, and what it needs of the house.
 pub(in crate::logs) struct Files {
     pub(in crate::logs) source: String,
-    pub(in crate::logs) patterns: Vec<String>,
+    pub(in crate::logs) patterns: Patterns,
+    /// It ends when nothing of it has been there for a while.
+    pub(in crate::logs) leaves: bool,
     pub(in crate::logs) start: Start,
     /// Names by number; a route's number is its place in every [`super::RouteSet`].
     pub(in crate::logs) routes: Vec<String>,
@@ -56,6 +61,9 @@ pub(in crate::logs) fn run(files: Files, desk: &mut dyn Desk, wake: &Wake, stop:
         if work.scanned.is_none_or(|last| now - last >= RESCAN) {
             work.scan(now);
             work.scanned = Some(now);
+            if work.files.leaves && work.tracked.is_empty() && work.names.is_empty() {
+                return;
+            }
         }
         match work.turn(desk, now) {
             Look::Busy => {}

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::PoisonError;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::files::{Named, SAMPLE, Work};
@@ -54,7 +55,8 @@ enum Kin {
 impl Work {
     pub(super) fn scan(&mut self, now: Instant) {
         let first = self.scanned.is_none();
-        let (found, problems) = scan::matching(&self.files.patterns);
+        let (found, problems) =
+            scan::matching(&self.files.patterns.read().unwrap_or_else(PoisonError::into_inner));
         let mut troubled: BTreeSet<PathBuf> = BTreeSet::new();
         for (path, error) in problems {
             self.complain(&path, &error);

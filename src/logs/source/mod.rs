@@ -1,6 +1,7 @@
 //! Where lines come from: files by pattern, and standard input. Here are the input and the clock of
 //! the river; what becomes of the lines is decided elsewhere.
 
+mod crowd;
 mod files;
 mod identity;
 mod lines;
@@ -11,7 +12,8 @@ mod scan;
 mod stdin;
 mod track;
 
-pub(super) use files::{Files, run};
+pub use crowd::{Container, Member, containers, docker_members, pods};
+pub(super) use files::{Files, Patterns, run};
 pub(super) use identity::{Head, Tail};
 pub(super) use reader::{Desk, Taken};
 pub(super) use reading::Readings;

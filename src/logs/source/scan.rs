@@ -69,7 +69,10 @@ pub(super) fn matching(patterns: &[String]) -> (Vec<Seen>, Vec<(PathBuf, io::Err
             };
             match fs::metadata(&path) {
                 Ok(meta) if meta.is_file() => {
-                    let seen = Seen::new(path, &meta);
+                    // Rotation works where the file lies, not where a link to it does.
+                    let link = fs::symlink_metadata(&path).is_ok_and(|meta| meta.is_symlink());
+                    let real = link.then(|| fs::canonicalize(&path).ok()).flatten();
+                    let seen = Seen::new(real.unwrap_or(path), &meta);
                     found.entry(seen.key()).or_insert(seen);
                 }
                 Ok(_) => {}

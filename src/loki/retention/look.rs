@@ -124,8 +124,10 @@ pub async fn older(loki: &Loki, kept: &Kept, told: &Told, deadline: Instant) -> 
 /// Selects the streams of a route, those of other agents' servers left out.
 fn selector(kept: &Kept) -> String {
     let mut out = format!("{{service_name=\"postgresql\",route=\"{}\"", escaped(&kept.route));
-    let servers: BTreeSet<&str> =
-        kept.streams.iter().filter_map(|labels| labels.get(&kept.server_label)).collect();
+    // None: some of its servers are not known beforehand.
+    let servers: Option<BTreeSet<&str>> =
+        kept.streams.iter().map(|labels| labels.get(&kept.server_label)).collect();
+    let servers = servers.unwrap_or_default();
     // A long list is an expensive question.
     if (1..=20).contains(&servers.len()) {
         let servers: Vec<String> = servers.into_iter().map(regex::escape).collect();
