@@ -392,7 +392,9 @@ fn figures_are_the_same_in_each_format() {
         let bed = Bed::new();
         bed.append("text.log", &written.stderr);
         bed.append("csv.log", &written.csv);
-        let mut sources = vec!["text", "csv"];
+        bed.append("cri.log", &cri(&written.stderr));
+        bed.append("cnpg.log", &cnpg(&written.csv));
+        let mut sources = vec!["text", "csv", "cri", "cnpg"];
         if let Some(json) = &written.json {
             bed.append("json.log", json);
             sources.push("json");

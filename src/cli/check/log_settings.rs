@@ -202,7 +202,10 @@ fn statements(settings: &Settings) -> Vec<(String, String)> {
 
 /// A route for audits, and what makes such records.
 fn audit(settings: &Settings, routes: &[Route]) -> Option<(String, String)> {
-    let route = routes.iter().find(|route| route.name.to_ascii_lowercase().contains("audit"))?;
+    let route = routes.iter().find(|route| {
+        route.include_events.iter().any(|kind| kind == "audit")
+            || route.name.to_ascii_lowercase().contains("audit")
+    })?;
     settings.get("shared_preload_libraries")?;
     let loaded = ["shared_preload_libraries", "session_preload_libraries"]
         .into_iter()

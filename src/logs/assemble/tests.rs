@@ -1,6 +1,7 @@
 //! The assembler over small logs written by hand.
 
 use super::*;
+use crate::config::LogFormat;
 use crate::logs::record::Key;
 
 /// Feeds a text line by line and takes what is ready after each.
@@ -180,6 +181,65 @@ fn a_record_is_cut_at_its_cap_and_keeps_swallowing_its_lines() {
     assert!(records[0].left_out > 68_000);
     assert_eq!(records[0].part(Part::Statement), None);
     assert_eq!(counts.cut, 1);
+}
+
+/// One format alone: what is written otherwise stays as it is, whatever it looks like.
+#[test]
+fn a_source_of_one_format_takes_no_other() {
+    let text = "2026-03-04 09:15:01.207 UTC [1] LOG:  text\n\
+        2026-03-04 09:15:01.207 UTC,,,77,,69a7f9b1.4d,1,,,,0,LOG,00000,\"csv\",,,,,,,,,\"\"\n\
+        {\"timestamp\":\"2026-03-04 09:15:01.207 UTC\",\"error_severity\":\"LOG\",\"message\":\"json\"}\n\
+        {\"msg\":\"record\",\"record\":{\"log_time\":\"2026-03-04 09:15:01.207 UTC\",\"error_severity\":\"LOG\",\"message\":\"cnpg\"}}\n";
+    for (format, wanted) in [
+        (LogFormat::Auto, &["LOG:  text", "LOG:  csv", "LOG:  json", "LOG:  cnpg"][..]),
+        (LogFormat::Stderr, &["LOG:  text"]),
+        (LogFormat::Csv, &["LOG:  csv"]),
+        (LogFormat::Json, &["LOG:  json"]),
+        (LogFormat::Cnpg, &["LOG:  cnpg"]),
+        (LogFormat::Plain, &[]),
+    ] {
+        let mut assembler =
+            Assembler::new(Reading::new(Some("%m [%p] "), Some("UTC"), None).of(format));
+        let mut records = feed(&mut assembler, text, 0, Instant::now());
+        assembler.finish();
+        records.extend(std::iter::from_fn(|| assembler.ready()));
+        assert_eq!(records.len(), 4, "{format:?}");
+        let known: Vec<&str> =
+            records.iter().filter(|record| !record.is_plain()).map(Record::line).collect();
+        assert_eq!(known, wanted, "{format:?}");
+    }
+}
+
+/// A container that ended within a line, and one that goes on after a pause.
+#[test]
+fn a_line_without_its_last_part_ends_by_the_clock() {
+    let first = "2026-03-04T09:15:01.3Z stderr P 2026-03-04 09:15:01.207 UTC [1] LOG:  ends he\n\
+        2026-03-04T09:15:01.4Z stdout F other\n";
+    let then = "2026-03-04T09:15:02Z stderr F re\n\
+        2026-03-04T09:15:03Z stderr F 2026-03-04 09:15:03.000 UTC [1] LOG:  next\n";
+    let reading = Reading::new(Some("%m [%p] "), Some("UTC"), None);
+    let start = Instant::now();
+    let mut live = Assembler::new(reading.clone());
+    assert_eq!(feed(&mut live, first, 0, start), [], "the first keeps the second back");
+    let stop = live.idle(start + IDLE).unwrap();
+    let mut seen: Vec<Record> = std::iter::from_fn(|| live.ready()).collect();
+    seen.extend(feed(&mut live, then, first.len() as u64, start + IDLE));
+    live.finish();
+    seen.extend(std::iter::from_fn(|| live.ready()));
+    assert_eq!(lines(&seen), ["LOG:  ends he", "other", "re", "LOG:  next"]);
+    assert_eq!(seen[2].time, Some(1_772_615_702_000_000_000), "the envelope's");
+    let mut again = Assembler::new(reading.clone());
+    again.replay([stop]);
+    let mut same = feed(&mut again, &format!("{first}{then}"), 0, start);
+    again.finish();
+    same.extend(std::iter::from_fn(|| again.ready()));
+    assert_eq!(same, seen);
+    // Without the pause the line is whole.
+    let mut whole = Assembler::new(reading);
+    let mut records = feed(&mut whole, &format!("{first}{then}"), 0, start);
+    whole.finish();
+    records.extend(std::iter::from_fn(|| whole.ready()));
+    assert_eq!(lines(&records), ["LOG:  ends here", "other", "LOG:  next"]);
 }
 
 /// A client may put as many prefixes into a line as fit: they cost no depth, and no byte is lost.
