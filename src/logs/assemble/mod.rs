@@ -202,7 +202,7 @@ impl Assembler {
             return self.continuation(bytes, at, now);
         }
         let Some((found, rivals)) = self.find(bytes) else {
-            return match self.torn.take().filter(|torn| self.is_live(*torn)) {
+            return match self.torn.take().filter(|torn| self.is_open_for(*torn, at.start)) {
                 Some(torn) => {
                     self.finish_plain();
                     self.last = Some(torn);
@@ -327,7 +327,10 @@ impl Assembler {
         let mine = self.mine(process);
         let joined = mine.filter(|number| {
             self.peek(*number).is_some_and(|open| {
-                open.takes(part) && near(open) && at.start.saturating_sub(open.bytes.end) <= REACH
+                open.takes(part)
+                    && near(open)
+                    && open.bytes.start <= at.start
+                    && at.start.saturating_sub(open.bytes.end) <= REACH
             })
         });
         let number = joined.unwrap_or_else(|| {
@@ -348,7 +351,7 @@ impl Assembler {
     }
 
     fn continuation(&mut self, bytes: &[u8], at: Range<u64>, now: Instant) {
-        let last = self.last.filter(|last| self.is_live(*last));
+        let last = self.last.filter(|last| self.is_open_for(*last, at.start));
         let Some(number) = last else { return self.plain(bytes, at, now) };
         let Some(open) = self.get(number) else { return };
         let text = if open.plain { bytes } else { &bytes[1..] };
@@ -368,7 +371,8 @@ impl Assembler {
     /// Adds text to a record's last part; where another process's record begins within, it is taken
     /// out and read by itself.
     fn append(&mut self, number: u64, text: &[u8], at: Range<u64>, now: Instant) {
-        let torn = self.peek(number).is_some_and(|open| at.end - open.bytes.start > ATOMIC);
+        let long = |open: &Open| at.end.saturating_sub(open.bytes.start) > ATOMIC;
+        let torn = self.peek(number).is_some_and(long);
         let torn = if torn && self.tears < TEARS { self.tear(number, text) } else { None };
         let (kept, end) = match torn {
             Some(offset) => (&text[..offset], self.place(text.len() - offset)),
@@ -377,7 +381,7 @@ impl Assembler {
         let Some(open) = self.get(number) else { return };
         let before = open.weight();
         open.add_line(kept);
-        open.bytes.end = end;
+        open.bytes.end = end.max(open.bytes.start + 1);
         open.touched = now;
         let grown = open.weight() - before;
         self.weight += grown;
@@ -419,6 +423,12 @@ impl Assembler {
 
     fn is_live(&self, number: u64) -> bool {
         self.peek(number).is_some_and(|open| !open.whole)
+    }
+
+    /// Whether a line that starts there may belong to the record: one in parts may end long after it
+    /// began, behind a record that began later.
+    fn is_open_for(&self, number: u64, start: u64) -> bool {
+        self.peek(number).is_some_and(|open| !open.whole && open.bytes.start <= start)
     }
 
     /// The record that a process is writing.
