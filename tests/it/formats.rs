@@ -43,7 +43,8 @@ fn written(major: u32) -> Option<Written> {
             "log_destination = '{destinations}'\nlog_line_prefix = '{}'\nlog_connections = on\n\
              log_disconnections = on\nlog_statement = all\nlog_lock_waits = on\ndeadlock_timeout = 60ms\n\
              log_temp_files = 0\nlog_min_duration_statement = 0\nlog_checkpoints = on\n\
-             log_autovacuum_min_duration = 0\nlc_messages = 'C'",
+             log_autovacuum_min_duration = 0\n\
+             autovacuum_naptime = 1s\nautovacuum_vacuum_threshold = 10\nlc_messages = 'C'",
             prefix(major)
         ))
         .start(major)?;
@@ -59,6 +60,8 @@ fn written(major: u32) -> Option<Written> {
 }
 
 fn work(cluster: &Cluster) {
+    cluster.sql("CREATE TABLE dead AS SELECT generate_series(1, 500) AS a");
+    cluster.sql("DELETE FROM dead");
     cluster.sql(
         "CREATE TABLE orders (id int PRIMARY KEY, total numeric CHECK (total > 0), note text);
          INSERT INTO orders VALUES (1, 1, 'a'), (2, 2, 'b');",
@@ -96,6 +99,12 @@ fn work(cluster: &Cluster) {
             let _ = client.query("SELECT $1::int + 1, $2::text", &[&7_i32, &"it's \"x\"\n2"]).await;
         });
     }
+    // Its end is cut off only once every row of it is gone.
+    cluster.await_sql(
+        "SELECT autovacuum_count > 0 AND autoanalyze_count > 0 AND pg_relation_size(relid) = 0
+         FROM pg_stat_user_tables WHERE relname = 'dead'",
+        "t",
+    );
     deadlock(cluster);
     for statement in ["DELETE FROM orders", "VACUUM orders", "CHECKPOINT"] {
         cluster.sql(statement);
@@ -230,6 +239,8 @@ fn three_formats_of_one_run_are_equal_records() {
             "still waiting for",
             "temporary file: path",
             "checkpoint complete",
+            "automatic vacuum of table",
+            "automatic analyze of table",
             "deadlock detected",
             "[cut: ",
             "größer",
@@ -430,7 +441,11 @@ fn figures_are_the_same_in_each_format() {
         };
         let records = of("csv", "pg_log_records_total", &[]);
         assert!(records > 100.0, "{records}");
-        let figures: [(&str, &[(&str, &str)]); 14] = [
+        let figures: [(&str, &[(&str, &str)]); 18] = [
+            ("pg_log_autovacuum_runs_total", &[("operation", "vacuum")]),
+            ("pg_log_autovacuum_runs_total", &[("operation", "analyze")]),
+            ("pg_log_autovacuum_tuples_removed_total", &[]),
+            ("pg_log_autovacuum_pages_removed_total", &[]),
             ("pg_log_records_total", &[("severity", "ERROR")]),
             ("pg_log_events_total", &[("event", "duration")]),
             ("pg_log_events_total", &[("event", "deadlock")]),
