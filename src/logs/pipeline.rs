@@ -127,7 +127,7 @@ impl Shipper {
                         .get(&(feed.counts.source.clone(), lane.route.clone()))
                         .copied()
                         .unwrap_or(0),
-                    oldest_unsent_seconds: waiting(&lane),
+                    oldest_unsent_seconds: waiting(lane),
                 });
                 (Arc::clone(&feed.counts), lags.collect::<Vec<_>>())
             })

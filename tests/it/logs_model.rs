@@ -3,11 +3,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use tempfile::TempDir;
 
 use crate::support::agent::{Agent, sample};
@@ -122,13 +125,35 @@ impl World {
         append(&self.log(), &text[cut..]);
     }
 
+    fn packed(&self, n: usize) -> PathBuf {
+        self.directory.path().join(format!("pg.log.{n}.gz"))
+    }
+
     fn rotate(&mut self) {
-        let last = (1..).find(|n| !self.rotated(*n).try_exists().unwrap()).unwrap();
+        let free = |n: &usize| {
+            !self.rotated(*n).try_exists().unwrap() && !self.packed(*n).try_exists().unwrap()
+        };
+        let last = (1..).find(free).unwrap();
         for n in (1..last).rev() {
-            fs::rename(self.rotated(n), self.rotated(n + 1)).unwrap();
+            for path in [Self::rotated, Self::packed] {
+                let _ = fs::rename(path(self, n), path(self, n + 1));
+            }
         }
         fs::rename(self.log(), self.rotated(1)).unwrap();
         append(&self.log(), "");
+    }
+
+    /// As gzip does it: the time is the original's, which goes at the end.
+    fn compress(&mut self) {
+        let plain = |n: &usize| self.rotated(*n).try_exists().unwrap();
+        let Some(n) = (1..20).find(plain) else { return };
+        let path = self.rotated(n);
+        let modified = fs::metadata(&path).unwrap().modified().unwrap();
+        let file = fs::File::create(self.packed(n)).unwrap();
+        let mut encoder = GzEncoder::new(file, Compression::fast());
+        encoder.write_all(&fs::read(&path).unwrap()).unwrap();
+        encoder.finish().unwrap().set_modified(modified).unwrap();
+        fs::remove_file(path).unwrap();
     }
 
     fn copy_and_truncate(&mut self) {
@@ -150,7 +175,11 @@ impl World {
     }
 
     fn step(&mut self) {
-        let done = match self.random.below(12) {
+        let done = match self.random.below(13) {
+            7 => {
+                self.compress();
+                "compress"
+            }
             0 | 1 => {
                 self.write_torn();
                 "torn"
@@ -168,7 +197,7 @@ impl World {
                 // While nobody looks, anything may happen.
                 for _ in 0..self.random.below(3) {
                     self.write();
-                    match self.random.below(3) {
+                    match self.random.below(4) {
                         0 => {
                             self.told.push(format!("(rotate {})", self.written));
                             self.rotate();
@@ -176,6 +205,11 @@ impl World {
                         1 => {
                             self.told.push(format!("(copytruncate {})", self.written));
                             self.copy_and_truncate();
+                        }
+                        2 => {
+                            self.told.push(format!("(rotate and compress {})", self.written));
+                            self.rotate();
+                            self.compress();
                         }
                         _ => {}
                     }

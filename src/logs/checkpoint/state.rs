@@ -73,6 +73,12 @@ impl FileState {
         (self.device, self.inode)
     }
 
+    /// All of it is acknowledged, and no more will come.
+    pub(in crate::logs) fn is_done(&self) -> bool {
+        let end = self.end;
+        end.is_some_and(|end| self.routes.values().all(|own| own.mark.offset >= end))
+    }
+
     /// What rotation made other names of.
     pub(in crate::logs) fn name(&self) -> &Path {
         Path::new(if self.name.is_empty() { &self.path } else { &self.name })

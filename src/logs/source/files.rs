@@ -2,13 +2,13 @@
 //! done. Runs on a thread of its own, since files have no asynchronous reads worth the name.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant};
 
-use super::identity::{Head, read_at};
+use super::content::Content;
+use super::identity::Head;
 use super::reader::{Desk, FileReader};
 use super::reading::Readings;
 use super::track::{Glance, Look, Tracked};
@@ -218,7 +218,7 @@ impl Work {
         let Some(file) = &tracked.file else { return true };
         let from = tracked.readers.iter().map(FileReader::offset).min().unwrap_or(0);
         // An empty file says nothing, and needs nothing.
-        if file.metadata().map_or(0, |meta| meta.len()) <= from {
+        if file.look().map_or(0, |looks| looks.size) <= from {
             tracked.caught_up = true;
             return true;
         }
@@ -288,9 +288,9 @@ impl Work {
     }
 }
 
-fn sample(file: &File, from: u64) -> Vec<u8> {
+fn sample(file: &Content, from: u64) -> Vec<u8> {
     let mut bytes = vec![0; SAMPLE];
-    let read = read_at(file, &mut bytes, from).unwrap_or(0);
+    let read = file.read_at(&mut bytes, from).unwrap_or(0);
     bytes.truncate(read);
     bytes
 }

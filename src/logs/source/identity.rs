@@ -4,11 +4,11 @@
 //! An inode alone is reused, and a file truncated in place keeps it; a head alone is shared by
 //! copies. Only together they say "the same bytes, this far".
 
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 
 use serde::{Deserialize, Serialize};
+
+use super::content::Content;
 
 /// As much of a file's start as is hashed.
 const HEAD: usize = 1024;
@@ -23,19 +23,19 @@ pub(in crate::logs) struct Head {
 }
 
 impl Head {
-    pub(in crate::logs) fn of(file: &File) -> io::Result<Self> {
+    pub(super) fn of(file: &Content) -> io::Result<Self> {
         Self::first(file, HEAD)
     }
 
-    fn first(file: &File, most: usize) -> io::Result<Self> {
+    fn first(file: &Content, most: usize) -> io::Result<Self> {
         let mut bytes = [0; HEAD];
-        let read = read_at(file, &mut bytes[..most.min(HEAD)], 0)?;
+        let read = file.read_at(&mut bytes[..most.min(HEAD)], 0)?;
         let length = u16::try_from(read).unwrap_or(u16::MAX);
         Ok(Self { length, crc: crc32fast::hash(&bytes[..read]) })
     }
 
     /// Whether the file begins with the bytes that were hashed.
-    pub(in crate::logs) fn fits(self, file: &File) -> io::Result<bool> {
+    pub(super) fn fits(self, file: &Content) -> io::Result<bool> {
         Ok(Self::first(file, usize::from(self.length))? == self)
     }
 
@@ -70,68 +70,60 @@ impl Tail {
     }
 
     /// Of the file's own bytes before `offset`.
-    pub(in crate::logs) fn before(file: &File, offset: u64) -> io::Result<Self> {
+    pub(super) fn before(file: &Content, offset: u64) -> io::Result<Self> {
         Self::last(file, offset, TAIL)
     }
 
-    fn last(file: &File, offset: u64, most: usize) -> io::Result<Self> {
+    fn last(file: &Content, offset: u64, most: usize) -> io::Result<Self> {
         let mut bytes = [0; TAIL];
         let length = most.min(usize::try_from(offset).unwrap_or(TAIL));
-        let read = read_at(file, &mut bytes[..length], offset - length as u64)?;
+        let read = file.read_at(&mut bytes[..length], offset - length as u64)?;
         Ok(Self::of(&bytes[..read]))
     }
 
     /// Whether the file has the hashed bytes before `offset`.
-    pub(in crate::logs) fn fits(self, file: &File, offset: u64) -> io::Result<bool> {
+    pub(super) fn fits(self, file: &Content, offset: u64) -> io::Result<bool> {
         let most = usize::from(self.length);
         Ok(most as u64 <= offset && Self::last(file, offset, most)? == self)
     }
 }
 
-/// Reads until `bytes` is full or the file ends.
-pub(super) fn read_at(file: &File, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
-    let mut done = 0;
-    while done < bytes.len() {
-        match file.read_at(&mut bytes[done..], offset + done as u64) {
-            Ok(0) => break,
-            Ok(read) => done += read,
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(e),
-        }
-    }
-    Ok(done)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
     use std::io::Write;
 
     use super::*;
 
+    fn plain(file: &File) -> Content {
+        Content::new(file.try_clone().unwrap()).unwrap()
+    }
+
     #[test]
     fn a_file_that_grows_stays_the_same() {
         let mut file = tempfile::tempfile().unwrap();
-        let empty = Head::of(&file).unwrap();
+        let empty = Head::of(&plain(&file)).unwrap();
         file.write_all(b"one line\n").unwrap();
-        let head = Head::of(&file).unwrap();
-        let tail = Tail::before(&file, 9).unwrap();
+        let head = Head::of(&plain(&file)).unwrap();
+        let tail = Tail::before(&plain(&file), 9).unwrap();
         file.write_all(&[b'x'; 4000]).unwrap();
-        assert!(empty.fits(&file).unwrap() && head.fits(&file).unwrap());
-        assert!(tail.fits(&file, 9).unwrap());
-        assert!(!head.is_full() && Head::of(&file).unwrap().is_full());
+        assert!(empty.fits(&plain(&file)).unwrap() && head.fits(&plain(&file)).unwrap());
+        assert!(tail.fits(&plain(&file), 9).unwrap());
+        assert!(!head.is_full() && Head::of(&plain(&file)).unwrap().is_full());
     }
 
     #[test]
     fn other_bytes_are_another_file() {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(b"the same head, then this\n").unwrap();
-        let (head, tail) = (Head::of(&file).unwrap(), Tail::before(&file, 25).unwrap());
+        let (head, tail) =
+            (Head::of(&plain(&file)).unwrap(), Tail::before(&plain(&file), 25).unwrap());
         let mut other = tempfile::tempfile().unwrap();
         other.write_all(b"the same head, then that\n").unwrap();
-        assert!(!head.fits(&other).unwrap() && !tail.fits(&other, 25).unwrap());
+        assert!(!head.fits(&plain(&other)).unwrap() && !tail.fits(&plain(&other), 25).unwrap());
         // Shorter than the position: it does not fit either.
         let mut short = tempfile::tempfile().unwrap();
         short.write_all(b"the same").unwrap();
-        assert!(!tail.fits(&short, 25).unwrap());
+        assert!(!tail.fits(&plain(&short), 25).unwrap());
     }
 }

@@ -1,14 +1,14 @@
 //! Meeting files, following them through every kind of rotation, and leaving them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::PoisonError;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use super::content::Content;
 use super::files::{Named, SAMPLE, Work};
-use super::identity::{Head, Tail, read_at};
+use super::identity::{Head, Tail};
 use super::scan::{self, Seen};
 use super::track::Tracked;
 use crate::config::Start;
@@ -152,10 +152,12 @@ impl Work {
             }
             let same = listing.iter().find(|seen| seen.key() == file.key());
             let opened = same.and_then(|seen| Some((seen, fitting(seen, &file)?))).or_else(|| {
-                // Copied away, and truncated or removed: the copy goes on where it stopped.
+                // Copied away, and truncated, removed or compressed: the copy goes on where it
+                // stopped. Those of what is done are not even opened.
                 listing
                     .iter()
-                    .filter(|seen| scan::is_rotated(&path, &seen.path) && !file.head.is_empty())
+                    .filter(|seen| scan::is_rotated(&path, &seen.path))
+                    .filter(|_| !file.head.is_empty() && !file.is_done())
                     .find_map(|seen| Some((seen, fitting(seen, &file)?)))
             });
             // What is read and acknowledged to its end stays closed.
@@ -164,7 +166,8 @@ impl Work {
                 end.is_some_and(|end| file.routes.values().all(|own| own.mark.offset >= end))
             };
             if let Some((seen, opened)) = opened.filter(|(seen, _)| !done(seen)) {
-                order.push((seen.modified, id, file, seen.clone(), opened));
+                let size = opened.look().map_or(seen.size, |looks| looks.size);
+                order.push((seen.modified, id, file, Seen { size, ..seen.clone() }, opened));
             }
             // Of several files that had the name, the newest was the last.
             let looked = looked.max(self.names.get(&path).map_or(0, |named| named.looked));
@@ -231,7 +234,9 @@ impl Work {
             let Some((path, named)) = newer else { continue };
             let kept_its_name = by_path.get(path.as_path()) == Some(&named.key);
             waiting.insert(seen.key(), seen.path.clone());
-            if (!waited && !kept_its_name) || seen.modified <= settled {
+            // So is what gzip is still writing; when it is whole, it gets the time of the original.
+            let at_once = !waited && !kept_its_name && !scan::is_gzip(&seen.path);
+            if at_once || seen.modified <= settled {
                 new.push((seen, path.clone()));
             }
         }
@@ -286,13 +291,13 @@ impl Work {
         }
         // Renamed between the listing and now: the next one shows it under its name.
         let Some(file) = scan::open(seen)? else { return Ok(Met::Later) };
-        let meta = file.metadata()?;
-        let seen = &Seen { size: meta.len(), modified: scan::modified(&meta), ..seen.clone() };
+        let (listed, looks) = ((seen.size, seen.modified), file.look()?);
+        let seen = &Seen { size: looks.size, modified: looks.modified, ..seen.clone() };
         let rest = match self.kin(seen, &file) {
             Kin::Stranger => None,
             Kin::Later => return Ok(Met::Later),
             Kin::Copy => {
-                self.copies.insert(seen.key(), (seen.size, seen.modified));
+                self.copies.insert(seen.key(), listed);
                 return Ok(Met::Known);
             }
             Kin::Rest(id, state) => Some((id, *state)),
@@ -301,7 +306,7 @@ impl Work {
         let known = rest.or_else(|| {
             self.files.checkpoint.read(|state| {
                 let mut own = state.files.iter().filter(|(_, f)| f.source == self.files.source);
-                own.find(|(_, f)| (f.device, f.inode) == key && fits(&file, seen.size, f))
+                own.find(|(_, f)| (f.device, f.inode) == key && fits(&file, f))
                     .map(|(id, file)| (*id, file.clone()))
             })
         });
@@ -342,7 +347,7 @@ impl Work {
         let id = self.tracked[at].id;
         let state = self.files.checkpoint.read(|state| state.files.get(&id).cloned());
         let Some(file) = scan::open(seen)? else { return Ok(Met::Later) };
-        match state.filter(|state| fits(&file, seen.size, state)) {
+        match state.filter(|state| fits(&file, state)) {
             Some(state) => {
                 let marks = self.marks(id, &state, &file, seen, false);
                 self.tracked[at].seen.clone_from(seen);
@@ -362,7 +367,7 @@ impl Work {
         &self,
         id: FileId,
         state: &FileState,
-        file: &File,
+        file: &Content,
         seen: &Seen,
         existed_before: bool,
     ) -> Vec<(usize, Mark)> {
@@ -394,7 +399,7 @@ impl Work {
     }
 
     /// What the file is to those that are known, as `copytruncate` makes copies of them.
-    fn kin(&self, seen: &Seen, file: &File) -> Kin {
+    fn kin(&self, seen: &Seen, file: &Content) -> Kin {
         let settled = now_ns().saturating_sub(SETTLED);
         let originals: Vec<(FileId, FileState)> = self.files.checkpoint.read(|state| {
             let like = |f: &FileState| {
@@ -411,10 +416,10 @@ impl Work {
                 continue;
             }
             let read = original.routes.values().map(|own| own.mark.offset).max().unwrap_or(0);
-            if seen.size < read && seen.modified > settled {
+            if !reaches(file, read) && seen.modified > settled {
                 return Kin::Later;
             }
-            if !fits(file, seen.size, &original) {
+            if !fits(file, &original) {
                 continue;
             }
             let in_hand = self.tracked.iter().any(|tracked| tracked.id == id);
@@ -443,10 +448,13 @@ impl Work {
         let copy = state.filter(|state| !state.head.is_empty()).and_then(|state| {
             let listing = scan::directory(path.parent()?);
             listing.into_iter().find_map(|seen| {
-                let other = seen.key() != tracked.seen.key()
-                    && scan::is_rotated(&path, &seen.path)
-                    && seen.size >= offset;
-                let file = scan::open(&seen).ok()?.filter(|_| other)?;
+                let other = seen.key() != tracked.seen.key() && scan::is_rotated(&path, &seen.path);
+                let file = other.then(|| scan::open(&seen).ok()?).flatten()?;
+                let size = file.look().ok()?.size;
+                let seen = Seen { size, ..seen };
+                if !reaches(&file, offset) {
+                    return None;
+                }
                 let same = state.head.fits(&file).ok()?
                     && position.tail.fits(&file, position.offset).ok()?;
                 same.then_some((seen, file))
@@ -585,24 +593,29 @@ impl Work {
 }
 
 /// Whether the checkpoint's file is this one: the same head, and the same bytes before each mark.
-fn fits(file: &File, size: u64, state: &FileState) -> bool {
+fn fits(file: &Content, state: &FileState) -> bool {
     let marks = state.routes.values().map(|route| route.mark);
     state.head.fits(file).unwrap_or(false)
-        && marks
-            .into_iter()
-            .all(|mark| mark.offset <= size && mark.tail.fits(file, mark.offset).unwrap_or(false))
+        && marks.into_iter().all(|mark| {
+            reaches(file, mark.offset) && mark.tail.fits(file, mark.offset).unwrap_or(false)
+        })
 }
 
-fn fitting(seen: &Seen, state: &FileState) -> Option<File> {
+/// Whether there is so much of it. Of what is compressed the size is not known for sure.
+fn reaches(file: &Content, offset: u64) -> bool {
+    file.is_packed() || file.look().is_ok_and(|looks| offset <= looks.size)
+}
+
+fn fitting(seen: &Seen, state: &FileState) -> Option<Content> {
     let file = scan::open(seen).ok()??;
-    fits(&file, seen.size, state).then_some(file)
+    fits(&file, state).then_some(file)
 }
 
 /// The end of the last whole line before `size`.
-fn last_line_end(file: &File, size: u64) -> u64 {
+fn last_line_end(file: &Content, size: u64) -> u64 {
     let mut bytes = vec![0; SAMPLE];
     let from = size.saturating_sub(SAMPLE as u64);
-    let read = read_at(file, &mut bytes, from).unwrap_or(0);
+    let read = file.read_at(&mut bytes, from).unwrap_or(0);
     memchr::memrchr(b'\n', &bytes[..read]).map_or(size, |at| from + at as u64 + 1)
 }
 

@@ -2,11 +2,11 @@
 //!
 //! Usually one reading serves all routes. A route that is stuck gets a reading of its own.
 
-use std::fs::File;
 use std::io;
 use std::time::Instant;
 
-use super::identity::{TAIL, Tail, read_at};
+use super::content::Content;
+use super::identity::{TAIL, Tail};
 use super::lines::Lines;
 use crate::logs::checkpoint::{Cut, FileId, Mark};
 use crate::logs::events::{Event, classify};
@@ -106,14 +106,14 @@ impl FileReader {
     /// When the bytes before the mark cannot be read.
     pub(super) fn new(
         id: FileId,
-        file: &File,
+        file: &Content,
         mark: Mark,
         cuts: &[Cut],
         routes: RouteSet,
     ) -> io::Result<Self> {
         let mut before = [0; TAIL];
         let known = TAIL.min(usize::try_from(mark.offset).unwrap_or(TAIL));
-        let read = read_at(file, &mut before[..known], mark.offset - known as u64)?;
+        let read = file.read_at(&mut before[..known], mark.offset - known as u64)?;
         let in_force = cuts
             .iter()
             .rev()
@@ -248,7 +248,7 @@ impl FileReader {
     /// When the file cannot be read.
     pub(super) fn step(
         &mut self,
-        file: Option<&File>,
+        file: Option<&Content>,
         desk: &mut dyn Desk,
         seen: &mut u64,
         now: Instant,
@@ -268,7 +268,7 @@ impl FileReader {
             self.assembler.line(line.bytes, line.at, now);
         }
         let Some(file) = file else { return Ok(Step::End) };
-        let filled = self.lines.fill(|room, offset| read_at(file, room, offset))?;
+        let filled = self.lines.fill(|room, offset| file.read_at(room, offset))?;
         Ok(match filled {
             None => Step::Changed,
             Some(0) => {
@@ -294,7 +294,7 @@ impl FileReader {
     }
 
     /// Gives out whole records; false when a route has no room.
-    fn hand_out(&mut self, file: Option<&File>, desk: &mut dyn Desk, seen: &mut u64) -> bool {
+    fn hand_out(&mut self, file: Option<&Content>, desk: &mut dyn Desk, seen: &mut u64) -> bool {
         loop {
             if let Some(taken) = &mut self.pending {
                 desk.take(taken);
@@ -328,7 +328,7 @@ impl FileReader {
         }
     }
 
-    fn tail(&self, file: Option<&File>, offset: u64) -> Tail {
+    fn tail(&self, file: Option<&Content>, offset: u64) -> Tail {
         self.lines
             .tail(offset)
             .or_else(|| Tail::before(file?, offset).ok())

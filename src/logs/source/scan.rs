@@ -6,6 +6,8 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use super::content::Content;
+
 /// A file as a directory shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Seen {
@@ -34,13 +36,13 @@ impl Seen {
 }
 
 /// Opens the file that was seen; none where its name leads to another one by now.
-pub(super) fn open(seen: &Seen) -> io::Result<Option<File>> {
+pub(super) fn open(seen: &Seen) -> io::Result<Option<Content>> {
     let file = match File::open(&seen.path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
         opened => opened?,
     };
-    let meta = file.metadata()?;
-    Ok(((meta.dev(), meta.ino()) == seen.key()).then_some(file))
+    let content = Content::new(file)?;
+    Ok((content.look()?.key == seen.key()).then_some(content))
 }
 
 /// Whether its name still leads to it.
@@ -61,6 +63,8 @@ pub(super) fn matching(patterns: &[String]) -> (Vec<Seen>, Vec<(PathBuf, io::Err
         let Ok(paths) = glob::glob(pattern) else { continue };
         for path in paths {
             let path = match path {
+                // Read where a file that was followed has become one, and never else.
+                Ok(path) if is_packed(&path) => continue,
                 Ok(path) => path,
                 Err(e) => {
                     problems.push((e.path().to_owned(), e.into()));
@@ -101,17 +105,26 @@ pub(super) fn directory(path: &Path) -> Vec<Seen> {
 }
 
 /// Whether `sibling` is a name that a rotation gives to `path`: `NAME.…` or `NAME-…` in the same
-/// directory, and not compressed.
+/// directory. It may have been compressed by gzip since.
 pub(super) fn is_rotated(path: &Path, sibling: &Path) -> bool {
-    const COMPRESSED: [&str; 6] = ["gz", "bz2", "xz", "zst", "lz4", "tmp"];
     if path.parent() != sibling.parent() {
         return false;
     }
     let (Some(name), Some(other)) = (path.file_name(), sibling.file_name()) else { return false };
     let (name, other) = (name.to_string_lossy(), other.to_string_lossy());
     let Some(rest) = other.strip_prefix(&*name) else { return false };
-    let extension = rest.rsplit('.').next().unwrap_or_default();
-    rest.starts_with(['.', '-']) && !COMPRESSED.contains(&extension)
+    rest.starts_with(['.', '-']) && (is_gzip(sibling) || !is_packed(sibling))
+}
+
+/// Whether it is one that gzip has made.
+pub(super) fn is_gzip(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "gz")
+}
+
+/// Whether its name says that it is no text (yet).
+fn is_packed(path: &Path) -> bool {
+    const PACKED: [&str; 6] = ["gz", "bz2", "xz", "zst", "lz4", "tmp"];
+    path.extension().is_some_and(|extension| PACKED.iter().any(|packed| extension == *packed))
 }
 
 #[cfg(test)]
@@ -139,7 +152,8 @@ mod tests {
     fn rotated_names() {
         let yes = |name: &str| is_rotated(Path::new("/l/pg.log"), Path::new(name));
         assert!(yes("/l/pg.log.1") && yes("/l/pg.log-20260101") && yes("/l/pg.log.20260101-1200"));
-        assert!(!yes("/l/pg.log") && !yes("/l/pg.log.1.gz") && !yes("/l/pg.logs"));
+        assert!(yes("/l/pg.log.1.gz"));
+        assert!(!yes("/l/pg.log") && !yes("/l/pg.log.1.xz") && !yes("/l/pg.logs"));
         assert!(!yes("/m/pg.log.1") && !yes("/l/other.log.1"));
     }
 }

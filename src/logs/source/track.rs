@@ -1,11 +1,11 @@
 //! One file that is followed: its readings, and what its size, time and name say about it.
 
-use std::fs::File;
 use std::io;
 use std::time::{Duration, Instant};
 
+use super::content::Content;
 use super::reader::{Desk, FileReader, RouteSet, Step};
-use super::scan::{self, Seen};
+use super::scan::Seen;
 use crate::logs::checkpoint::{Cut, FileId, Mark};
 use crate::logs::count::SourceCounts;
 
@@ -51,7 +51,7 @@ pub(super) struct Tracked {
     pub(super) id: FileId,
     pub(super) seen: Seen,
     /// None: asleep, or nothing left to read from.
-    pub(super) file: Option<File>,
+    pub(super) file: Option<Content>,
     pub(super) readers: Vec<FileReader>,
     pub(super) cuts: Vec<Cut>,
     /// Records that start before it are counted already.
@@ -76,7 +76,7 @@ impl Tracked {
     pub(super) fn new(
         id: FileId,
         seen: Seen,
-        file: File,
+        file: Content,
         marks: &[(usize, Mark)],
         cuts: Vec<Cut>,
         now: Instant,
@@ -102,7 +102,7 @@ impl Tracked {
     }
 
     /// Begins to read, each route from its mark; routes at one place share a reading.
-    pub(super) fn open(&mut self, file: File, marks: &[(usize, Mark)]) -> io::Result<()> {
+    pub(super) fn open(&mut self, file: Content, marks: &[(usize, Mark)]) -> io::Result<()> {
         let mut places: Vec<(Mark, RouteSet)> = Vec::new();
         for (route, mark) in marks {
             match places.iter_mut().find(|(place, _)| place == mark) {
@@ -148,19 +148,21 @@ impl Tracked {
         let Some(file) = self.file.as_ref().filter(|_| !self.finishing) else {
             return Ok(Glance::Same);
         };
-        let meta = file.metadata()?;
-        if meta.len() < self.most_end() {
+        if file.is_packed() {
+            return Ok(Glance::Same);
+        }
+        let looks = file.look()?;
+        if looks.size < self.most_end() {
             return Ok(Glance::Shorter);
         }
-        let modified = scan::modified(&meta);
-        if (meta.len(), modified) == (self.seen.size, self.seen.modified) {
+        if (looks.size, looks.modified) == (self.seen.size, self.seen.modified) {
             return Ok(Glance::Same);
         }
         self.last_growth = now;
         self.readers.iter_mut().for_each(|reader| reader.at_end = false);
         self.size_before = self.seen.size;
-        self.seen.size = meta.len();
-        self.seen.modified = modified;
+        self.seen.size = looks.size;
+        self.seen.modified = looks.modified;
         Ok(Glance::Changed)
     }
 
@@ -295,7 +297,7 @@ impl Tracked {
     }
 
     /// The same content lies in another file now.
-    pub(super) fn go_on_in(&mut self, seen: Seen, file: File, now: Instant) {
+    pub(super) fn go_on_in(&mut self, seen: Seen, file: Content, now: Instant) {
         self.seen = seen;
         self.file = Some(file);
         self.linked = false;
