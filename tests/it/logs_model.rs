@@ -19,6 +19,8 @@ use crate::support::river::{append, record};
 
 /// Schedules in one run of the tests; `PGVIGIL_TEST_SCHEDULES` asks for more.
 const SCHEDULES: u64 = 24;
+/// Schedules in a long run: some minutes.
+const SCHEDULES_LONG: u64 = 240;
 /// Steps in each.
 const STEPS: usize = 40;
 /// How many run at once: most of a schedule is waiting.
@@ -337,9 +339,11 @@ impl World {
 #[test]
 fn nothing_is_lost_and_repeats_are_the_same() {
     let number = |name| std::env::var(name).ok().and_then(|text: String| text.parse().ok());
+    let long = std::env::var_os("PGVIGIL_TEST_LONG").is_some();
+    let usual = if long { SCHEDULES_LONG } else { SCHEDULES };
+    let schedules = number("PGVIGIL_TEST_SCHEDULES").unwrap_or(usual);
     let first: u64 = number("PGVIGIL_TEST_SEED").unwrap_or(0);
-    let seeds: Vec<u64> =
-        (first..first + number("PGVIGIL_TEST_SCHEDULES").unwrap_or(SCHEDULES)).collect();
+    let seeds: Vec<u64> = (first..first + schedules).collect();
     for seeds in seeds.chunks(AT_ONCE) {
         std::thread::scope(|scope| {
             for seed in seeds {
