@@ -168,6 +168,7 @@ impl World {
     fn kill(&mut self) {
         if let Some(agent) = self.agent.take() {
             agent.kill();
+            self.stub.abandon();
         }
     }
 

@@ -191,6 +191,8 @@ struct Shared {
     stored: BTreeMap<String, Vec<Entry>>,
     in_flight: BTreeMap<String, usize>,
     most_in_flight: usize,
+    /// How often clients have gone whose requests count no more.
+    abandoned: usize,
     /// A tenant whose every push is refused, and the status that it gets.
     refused_tenant: Option<(String, u16)>,
     closed: bool,
@@ -337,6 +339,13 @@ impl Stub {
         self.lock().most_in_flight
     }
 
+    /// The client was killed: what it has asked is not waited for by its successor.
+    pub fn abandon(&self) {
+        let mut shared = self.lock();
+        shared.abandoned += 1;
+        shared.in_flight.clear();
+    }
+
     /// Waits until at least `count` entries are stored in streams with `part`.
     pub fn await_entries(&self, part: &str, count: usize, within: Duration) -> Vec<Entry> {
         let deadline = Instant::now() + within;
@@ -382,8 +391,9 @@ impl Stub {
         let stream = request.streams.into_iter().next().expect("one");
         let labels = stream.labels;
         let entries: Vec<Entry> = stream.entries.into_iter().map(Entry::from).collect();
-        let (refused, slow, answer) = {
+        let ((refused, slow, answer), abandoned) = {
             let mut shared = self.lock();
+            let abandoned = shared.abandoned;
             let open = shared.in_flight.entry(labels.clone()).or_default();
             *open += 1;
             let open = *open;
@@ -419,7 +429,7 @@ impl Stub {
                 status: outcome.2.as_ref().map_or(0, |(status, _)| *status),
                 refused: outcome.0,
             });
-            outcome
+            (outcome, abandoned)
         };
         std::thread::sleep(slow);
         let mut shared = self.lock();
@@ -429,7 +439,9 @@ impl Stub {
                 stored.push(entry);
             }
         }
-        if let Some(open) = shared.in_flight.get_mut(&labels) {
+        if abandoned == shared.abandoned
+            && let Some(open) = shared.in_flight.get_mut(&labels)
+        {
             *open -= 1;
         }
         answer
