@@ -165,11 +165,16 @@ fn configuration(
             server.directory().display()
         )
     };
+    // The standby began as a base backup of the primary, a moment ago.
+    let backups = directory.join("backups.json");
+    let taken = format!("{{\"ended\": \"{}\", \"type\": \"full\"}}\n", jiff::Timestamp::now());
+    write_owned(&backups, &taken, 0o600);
     let mut text = format!(
         "cluster: shop\nlabels: {{environment: demo}}\nstate_directory: {}\nhttp: {{listen: [\"127.0.0.1:0\"]}}\ninstances:\n",
         directory.join("state").display()
     );
     text.push_str(&instance("shop-1", primary));
+    text.push_str(&format!("    backups: [{{source: json, file: {}}}]\n", backups.display()));
     text.push_str(&instance("shop-2", standby));
     text.push_str("logs:\n  sources:\n");
     text.push_str(&source("shop-1", primary));
