@@ -18,7 +18,7 @@ use crate::support::loki::{Entry, Push, Stub};
 use crate::support::river::{append, record};
 
 /// Schedules in one run of the tests; `PGVIGIL_TEST_SCHEDULES` asks for more.
-const SCHEDULES: u64 = 6;
+const SCHEDULES: u64 = 24;
 /// Schedules in a long run: some minutes.
 const SCHEDULES_LONG: u64 = 240;
 /// Steps in each.
