@@ -11,6 +11,7 @@ use tempfile::TempDir;
 use crate::screen::Screen;
 use crate::support::agent::{Agent, binary, pgvigil, project};
 use crate::support::loki::Loki;
+use crate::support::pgbouncer::Pooler;
 use crate::support::postgres::{Cluster, MONITOR, Options, PASSWORD, write_owned};
 use crate::support::prometheus::Prometheus;
 use crate::workload::{SCHEMA, Workload};
@@ -38,6 +39,7 @@ pub(crate) struct House {
     pub(crate) prometheus: Prometheus,
     pub(crate) agent: Agent,
     pub(crate) loki: Option<Loki>,
+    pub(crate) pooler: Option<Pooler>,
     standby: Cluster,
     pub(crate) primary: Cluster,
 }
@@ -66,6 +68,17 @@ impl House {
             Cluster::standby_of(&primary, &Options::default().log_to_file().conf(LOG).conf(slot));
         screen.end(true, &format!("PostgreSQL {major}, standby, on 127.0.0.1:{}", standby.port));
 
+        let pooler = std::env::var_os("PGBOUNCER").is_some().then(|| {
+            screen.begin("PgBouncer");
+            let pooler = Pooler::start(&primary, "");
+            screen.end(pooler.is_some(), "PgBouncer");
+            pooler
+        });
+        let pooler = pooler.flatten();
+        if pooler.is_none() {
+            screen.say("--  no PgBouncer here: the panels about it stay empty");
+        }
+
         let workload =
             Workload::start(format!("postgresql://postgres@127.0.0.1:{}/shop", primary.port));
 
@@ -82,7 +95,8 @@ impl House {
 
         screen.begin("pgvigil");
         let directory = Arc::new(TempDir::new().ok()?);
-        let configuration = configuration(directory.path(), &primary, &standby, loki.as_ref());
+        let configuration =
+            configuration(directory.path(), &primary, &standby, pooler.as_ref(), loki.as_ref());
         let file = directory.path().join("pgvigil.yml");
         std::fs::write(&file, configuration).ok()?;
         let mut command = pgvigil(&["run", "--config"]);
@@ -100,7 +114,7 @@ impl House {
             &[&rules],
         );
         screen.end(true, &format!("Prometheus on {}", prometheus.address));
-        Some(Self { workload, prometheus, agent, loki, standby, primary })
+        Some(Self { workload, prometheus, agent, loki, pooler, standby, primary })
     }
 
     pub(crate) fn print_addresses(&self, screen: &Screen) {
@@ -137,17 +151,19 @@ impl House {
         drop(self.prometheus);
         let code = self.agent.stop();
         drop(self.loki);
+        drop(self.pooler);
         drop(self.standby);
         drop(self.primary);
         code == 0
     }
 }
 
-/// What a user would write for these two servers.
+/// What a user would write for these two servers and what is before and behind them.
 fn configuration(
     directory: &Path,
     primary: &Cluster,
     standby: &Cluster,
+    pooler: Option<&Pooler>,
     loki: Option<&Loki>,
 ) -> String {
     let password = directory.join("password");
@@ -176,6 +192,13 @@ fn configuration(
     text.push_str(&instance("shop-1", primary));
     text.push_str(&format!("    backups: [{{source: json, file: {}}}]\n", backups.display()));
     text.push_str(&instance("shop-2", standby));
+    if let Some(pooler) = pooler {
+        text.push_str(&format!(
+            "  - name: pool\n    kind: pgbouncer\n    dsn: postgresql://{MONITOR}@127.0.0.1:{}/pgbouncer\n    password_file: {}\n    probe: {{database: shop}}\n",
+            pooler.port,
+            password.display()
+        ));
+    }
     text.push_str("logs:\n  sources:\n");
     text.push_str(&source("shop-1", primary));
     text.push_str(&source("shop-2", standby));

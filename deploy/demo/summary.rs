@@ -116,11 +116,16 @@ fn panels(house: &House, lines: &mut Vec<Line>) {
         let text = std::fs::read_to_string(board.path()).unwrap_or_default();
         let board: Value = serde_json::from_str(&text).unwrap_or_default();
         let title = board["title"].as_str().unwrap_or("?").to_owned();
-        let (mut full, mut excused, mut all, mut empty) = (0, 0, 0, Vec::new());
+        let (mut full, mut all, mut empty) = (0, 0, Vec::new());
+        let (mut unlogged, mut unpooled) = (0, 0);
         for panel in board["panels"].as_array().into_iter().flatten().filter(|p| p["type"] != "row")
         {
             all += 1;
             let on_loki = panel["datasource"]["type"] == "loki";
+            let asks_pooler = panel["targets"].as_array().into_iter().flatten().any(|target| {
+                let expression = target["expr"].as_str().unwrap_or_default();
+                expression.contains("pgbouncer_") || expression.contains("via=\"pooler\"")
+            });
             let asked = panel["targets"]
                 .as_array()
                 .into_iter()
@@ -136,16 +141,19 @@ fn panels(house: &House, lines: &mut Vec<Line>) {
             if found {
                 full += 1;
             } else if on_loki && house.loki.is_none() {
-                excused += 1;
+                unlogged += 1;
+            } else if asks_pooler && house.pooler.is_none() {
+                unpooled += 1;
             } else {
                 empty.push(panel["title"].as_str().unwrap_or("?").to_owned());
             }
         }
-        let reason = if excused > 0 {
-            format!(", {excused} ask Loki, which is not here")
-        } else {
-            String::new()
-        };
+        let mut reason = String::new();
+        for (count, whom) in [(unlogged, "Loki"), (unpooled, "PgBouncer")] {
+            if count > 0 {
+                reason.push_str(&format!(", {count} ask {whom}, which is not here"));
+            }
+        }
         let without =
             if empty.is_empty() { String::new() } else { format!(", empty: {}", empty.join(", ")) };
         lines.push(Line {

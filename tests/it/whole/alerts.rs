@@ -12,7 +12,8 @@ use tempfile::TempDir;
 use super::{await_page, settled};
 use crate::support::agent::{Agent, pgvigil, project};
 use crate::support::loki::Stub;
-use crate::support::postgres::{Cluster, Options, Stop};
+use crate::support::pgbouncer::{APP, PooledClient, Pooler};
+use crate::support::postgres::{Cluster, MONITOR, Options, Stop};
 use crate::support::process::free_port;
 use crate::support::prometheus::Prometheus;
 
@@ -130,6 +131,7 @@ fn every_alert_fires_and_clears() {
     let Some(shop) = archiving.start(17) else { return };
     let mut stopped = Cluster::start(17).unwrap();
     let mut starting = Cluster::start(17).unwrap();
+    let Some(mut pooler) = Pooler::start(&shop, "max_client_conn = 20") else { return };
     let create =
         "CREATE TABLE public.wares AS SELECT 1 AS v; GRANT SELECT ON public.wares TO pgvigil";
     shop.sql(create);
@@ -159,7 +161,8 @@ fn every_alert_fires_and_clears() {
              - {{name: shop, dsn: \"{1}\", storage: {{wal: {{path: {0}/machine/journal, size: 10MiB}}}}, backups: \
              [{{source: json, file: {0}/backups.json, schedule: \"@daily\", keep: 7d, interval: 1s}}]}}\n  \
              - {{name: stopped, dsn: \"{2}\", packs: {{exclude: [wares]}}}}\n  \
-             - {{name: starting, dsn: \"{3}\", packs: {{exclude: [wares]}}}}\n\
+             - {{name: starting, dsn: \"{3}\", packs: {{exclude: [wares]}}}}\n  \
+             - {{name: pool, dsn: \"{6}\", probe: {{database: shop, timeout: 700ms}}}}\n\
              logs: {{sources: [{{name: shop, files: [\"{4}/l*g/*.log\"]}}], loki: {{url: \"{5}\"}}, \
              routes: [{{name: admin, keep: 30d}}]}}\n",
             directory.path().display(),
@@ -168,6 +171,7 @@ fn every_alert_fires_and_clears() {
             starting.monitor_dsn(),
             shop.directory().display(),
             stub.url(),
+            pooler.dsn(MONITOR, "pgbouncer"),
         ),
     )
     .unwrap();
@@ -179,12 +183,13 @@ fn every_alert_fires_and_clears() {
     };
     let agent = run();
     await_page(&agent, SOON, |page| {
-        ["shop", "stopped", "starting"].iter().all(|server| settled(page, server))
+        ["shop", "stopped", "starting", "pool"].iter().all(|server| settled(page, server))
     });
     let Some(prometheus) = Prometheus::start(&[agent.address], &[&rules]) else { return };
     let mut watched = Watched { prometheus, seen: Firing::new(), aside: None };
     let deadline = Instant::now() + SOON;
-    while watched.prometheus.query("pg_up == 1").len() < 3 {
+    while watched.prometheus.query("pg_up == 1 or pg_probe_success{via=\"pooler\"} == 1").len() < 4
+    {
         let targets = watched.prometheus.api("/api/v1/targets");
         assert!(Instant::now() < deadline, "{targets}\n{}", agent.log());
         std::thread::sleep(Duration::from_millis(200));
@@ -214,6 +219,18 @@ fn every_alert_fires_and_clears() {
     let all = ["shop", "starting", "stopped"].map(|server| ("PostgresMemoryLow", server));
     watched.until(SOON, &all);
     memory(50);
+    watched.until(SOON, &[]);
+
+    poolers_alerts(&mut watched, &mut pooler);
+
+    // One that answers, but with an error; so do the queries that ask the same.
+    let ping = |change: &str| {
+        stopped.sql(&change.replace('#', "EXECUTE ON FUNCTION pg_catalog.pg_is_in_recovery()"));
+    };
+    ping("REVOKE # FROM PUBLIC");
+    let both = ["PostgresProbeFailing", "PgvigilQueryFailing"].map(|name| (name, "stopped"));
+    watched.until(SOON, &both);
+    ping("GRANT # TO PUBLIC");
     watched.until(SOON, &[]);
 
     let archive = |command: &str| {
@@ -270,4 +287,33 @@ fn every_alert_fires_and_clears() {
 
     let seen: BTreeSet<String> = watched.seen.iter().map(|(name, _)| name.clone()).collect();
     assert_eq!(seen, names, "an alert that was never seen to fire");
+}
+
+/// The pooler `pool` ends; lets nobody through; has one client wait; has nearly all that it takes.
+fn poolers_alerts(watched: &mut Watched, pooler: &mut Pooler) {
+    pooler.stop();
+    watched.until(SOON, &[("PgBouncerDown", "pool")]);
+    pooler.start_again();
+    watched.until(SOON, &[]);
+
+    pooler.console("PAUSE shop");
+    watched.until(SOON, &[("PostgresProbeFailing", "pool")]);
+    pooler.console("RESUME shop");
+    watched.until(SOON, &[]);
+
+    let holder = pooler.client(APP, "shop");
+    holder.run("BEGIN");
+    holder.run("SELECT 1");
+    let waiter = pooler.client(APP, "shop");
+    let waiting = waiter.send("SELECT 2");
+    watched.until(SOON, &[("PgBouncerClientsWaiting", "pool")]);
+    holder.run("COMMIT");
+    assert!(waiter.wait(waiting));
+    watched.until(SOON, &[]);
+
+    // With the two above and the agent's own, 19 of 20; the probe has the last place.
+    let crowd: Vec<PooledClient> = (0..16).map(|_| pooler.client(APP, "shop")).collect();
+    watched.until(SOON, &[("PgBouncerClientsNearLimit", "pool")]);
+    drop(crowd);
+    watched.until(SOON, &[]);
 }
