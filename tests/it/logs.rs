@@ -61,6 +61,22 @@ fn a_record_becomes_one_entry_with_its_labels_and_metadata() {
     assert!(river.stop(DRAIN));
 }
 
+/// Between two looks, and up to beyond the place that was reached, where the bytes are the same.
+#[test]
+fn a_file_written_anew_is_seen_although_the_bytes_before_the_place_are_the_same() {
+    let stub = Stub::start();
+    let bed = Bed::new();
+    let long = |number: usize, size: usize| numbered(number, number + 1) + "\t" + &"x".repeat(size);
+    bed.append("pg.log", &(numbered(0, 1) + &long(1, 5_000)));
+    let river = bed.river(&stub.url(), "");
+    stub.await_entries("", 1, SOON);
+    fs::write(bed.log("pg.log"), long(2, 9_000) + "\n" + &numbered(3, 4)).unwrap();
+    let entries = stub.await_entries("", 4, SOON);
+    let second = entries.iter().find(|entry| entry.line.starts_with("LOG:  record 2")).unwrap();
+    assert_eq!(second.line.matches('x').count(), 9_000);
+    assert!(river.stop(DRAIN));
+}
+
 #[test]
 fn every_kind_of_rotation_loses_nothing() {
     let stub = Stub::start();

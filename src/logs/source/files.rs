@@ -8,7 +8,6 @@ use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant};
 
 use super::content::Content;
-use super::identity::Head;
 use super::reader::{Desk, FileReader};
 use super::reading::Readings;
 use super::track::{Glance, Look, Tracked};
@@ -175,19 +174,15 @@ impl Work {
 
     /// Writes what a look has shown into the checkpoint. False where the file begins otherwise than
     /// before: its content has been replaced.
-    pub(super) fn note(&self, at: usize) -> bool {
-        let tracked = &self.tracked[at];
-        let head = self.files.checkpoint.read(|state| Some(state.files.get(&tracked.id)?.head));
-        let now = match (head, &tracked.file) {
-            // What was read before is compared whenever more is read.
-            (Some(head), Some(_)) if head.is_full() && tracked.most_end() > 0 => None,
-            (Some(head), Some(file)) => match (head.fits(file), Head::of(file)) {
-                (Ok(true), Ok(now)) => Some(now),
-                (Ok(false), _) => return false,
-                _ => None,
-            },
-            _ => None,
-        };
+    pub(super) fn note(&mut self, at: usize) -> bool {
+        let tracked = &mut self.tracked[at];
+        match tracked.file.as_ref().map(|file| tracked.head.grown(file)) {
+            Some(Ok(Some(now))) => tracked.head = now,
+            Some(Ok(None)) => return false,
+            // What cannot be read is told when more is read.
+            Some(Err(_)) | None => {}
+        }
+        let head = tracked.head;
         let seen = &tracked.seen;
         let path = seen.path.to_string_lossy();
         self.files.checkpoint.change(|state| {
@@ -200,9 +195,7 @@ impl Work {
             file.device = seen.device;
             file.inode = seen.inode;
             file.missing_since = None;
-            if let Some(now) = now {
-                file.head = now;
-            }
+            file.head = head;
         });
         true
     }

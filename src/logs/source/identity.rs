@@ -30,8 +30,12 @@ impl Head {
     fn first(file: &Content, most: usize) -> io::Result<Self> {
         let mut bytes = [0; HEAD];
         let read = file.read_at(&mut bytes[..most.min(HEAD)], 0)?;
-        let length = u16::try_from(read).unwrap_or(u16::MAX);
-        Ok(Self { length, crc: crc32fast::hash(&bytes[..read]) })
+        Ok(Self::of_bytes(&bytes[..read]))
+    }
+
+    fn of_bytes(bytes: &[u8]) -> Self {
+        let length = u16::try_from(bytes.len()).unwrap_or(u16::MAX);
+        Self { length, crc: crc32fast::hash(bytes) }
     }
 
     /// Whether the file begins with the bytes that were hashed.
@@ -39,9 +43,14 @@ impl Head {
         Ok(Self::first(file, usize::from(self.length))? == self)
     }
 
-    /// All of it is hashed that ever will be.
-    pub(in crate::logs) fn is_full(self) -> bool {
-        usize::from(self.length) == HEAD
+    /// The hash of what the file begins with by now; none where it begins otherwise than before. Of
+    /// one look, for the file may be written anew at any time.
+    pub(super) fn grown(self, file: &Content) -> io::Result<Option<Self>> {
+        let mut bytes = [0; HEAD];
+        let read = file.read_at(&mut bytes, 0)?;
+        let before = bytes[..read].get(..usize::from(self.length));
+        let same = before.is_some_and(|before| Self::of_bytes(before) == self);
+        Ok(same.then(|| Self::of_bytes(&bytes[..read])))
     }
 
     /// Nothing was there to be hashed.
@@ -109,7 +118,8 @@ mod tests {
         file.write_all(&[b'x'; 4000]).unwrap();
         assert!(empty.fits(&plain(&file)).unwrap() && head.fits(&plain(&file)).unwrap());
         assert!(tail.fits(&plain(&file), 9).unwrap());
-        assert!(!head.is_full() && Head::of(&plain(&file)).unwrap().is_full());
+        let grown = head.grown(&plain(&file)).unwrap().unwrap();
+        assert!(grown != head && grown == Head::of(&plain(&file)).unwrap());
     }
 
     #[test]
@@ -120,7 +130,10 @@ mod tests {
             (Head::of(&plain(&file)).unwrap(), Tail::before(&plain(&file), 25).unwrap());
         let mut other = tempfile::tempfile().unwrap();
         other.write_all(b"the same head, then that\n").unwrap();
-        assert!(!head.fits(&plain(&other)).unwrap() && !tail.fits(&plain(&other), 25).unwrap());
+        assert!(
+            !head.fits(&plain(&other)).unwrap() && head.grown(&plain(&other)).unwrap().is_none()
+        );
+        assert!(!tail.fits(&plain(&other), 25).unwrap());
         // Shorter than the position: it does not fit either.
         let mut short = tempfile::tempfile().unwrap();
         short.write_all(b"the same").unwrap();

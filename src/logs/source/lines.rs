@@ -97,11 +97,11 @@ impl Lines {
     }
 
     /// Lets `read` fill bytes from the file's offset that it is given: up to 64 known bytes first,
-    /// then new ones. Returns how many new ones came, or none where the known ones have changed:
-    /// then the file has been written anew.
+    /// then new ones. Returns how many new ones came, or none where the known ones have changed, or
+    /// `read` says so: then the file has been written anew.
     pub(super) fn fill<E>(
         &mut self,
-        read: impl FnOnce(&mut [u8], u64) -> Result<usize, E>,
+        read: impl FnOnce(&mut [u8], u64) -> Result<Option<usize>, E>,
     ) -> Result<Option<usize>, E> {
         self.make_room();
         let end = self.end();
@@ -118,14 +118,14 @@ impl Lines {
                 return Err(e);
             }
         };
-        let same = got >= known && self.bytes[old..old + known] == before[..known];
-        if !same {
+        let new = got.and_then(|got| got.checked_sub(known));
+        let Some(new) = new.filter(|_| self.bytes[old..old + known] == before[..known]) else {
             self.bytes.truncate(old);
             self.bytes.extend_from_slice(&before[..known]);
             return Ok(None);
-        }
-        self.bytes.truncate(old + got);
-        Ok(Some(got - known))
+        };
+        self.bytes.truncate(old + known + new);
+        Ok(Some(new))
     }
 
     /// Takes in what comes next in a stream that cannot be read twice; returns how much came.
@@ -217,7 +217,7 @@ mod tests {
                 let from = usize::try_from(from).unwrap();
                 let size = room.len().min(shown - from);
                 room[..size].copy_from_slice(&content[from..from + size]);
-                Ok::<_, ()>(size)
+                Ok::<_, ()>(Some(size))
             };
             let got = lines.fill(read).unwrap();
             assert!(got.is_some(), "unchanged bytes were taken for changed ones");
@@ -286,7 +286,7 @@ mod tests {
                 let from = usize::try_from(from).unwrap().min(content.len());
                 let size = room.len().min(content.len() - from);
                 room[..size].copy_from_slice(&content[from..from + size]);
-                Ok::<_, ()>(size)
+                Ok::<_, ()>(Some(size))
             }
         };
         assert_eq!(lines.fill(show(b"one\ntwo\n")), Ok(Some(8)));

@@ -182,7 +182,7 @@ impl Work {
         order.sort_by_key(|(modified, ..)| *modified);
         for (_, id, file, seen, opened) in order {
             let marks = self.marks(id, &file, &opened, &seen, false);
-            match Tracked::new(id, seen, opened, &marks, file.cuts.clone(), now) {
+            match Tracked::new(id, seen, opened, &file, &marks, now) {
                 Ok(tracked) => {
                     self.tracked.push(tracked);
                     self.note(self.tracked.len() - 1);
@@ -335,7 +335,7 @@ impl Work {
         };
         self.files.checkpoint.save_soon();
         let marks = self.marks(id, &state, &file, seen, existed_before);
-        self.tracked.push(Tracked::new(id, seen.clone(), file, &marks, state.cuts.clone(), now)?);
+        self.tracked.push(Tracked::new(id, seen.clone(), file, &state, &marks, now)?);
         self.note(self.tracked.len() - 1);
         Ok(Met::New)
     }

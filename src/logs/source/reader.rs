@@ -6,7 +6,7 @@ use std::io;
 use std::time::Instant;
 
 use super::content::Content;
-use super::identity::{TAIL, Tail};
+use super::identity::{Head, TAIL, Tail};
 use super::lines::Lines;
 use crate::logs::checkpoint::{Cut, FileId, Mark};
 use crate::logs::events::{Event, classify};
@@ -241,20 +241,21 @@ impl FileReader {
         }
     }
 
-    /// Reads on until something stops it, at most one piece of the file. `seen`: records that start
-    /// before it have been met by another reading.
+    /// Reads on until something stops it, at most one piece of the file, which begins with the head
+    /// unless it has been written anew. `seen`: records that start before it have been met by another
+    /// reading.
     ///
     /// # Errors
     /// When the file cannot be read.
     pub(super) fn step(
         &mut self,
-        file: Option<&Content>,
+        file: Option<(&Content, Head)>,
         desk: &mut dyn Desk,
         seen: &mut u64,
         now: Instant,
     ) -> io::Result<Step> {
         loop {
-            if !self.hand_out(file, desk, seen) {
+            if !self.hand_out(file.map(|(file, _)| file), desk, seen) {
                 self.full_since.get_or_insert(now);
                 return Ok(Step::Full);
             }
@@ -267,8 +268,13 @@ impl FileReader {
             let Some(line) = self.lines.next() else { break };
             self.assembler.line(line.bytes, line.at, now);
         }
-        let Some(file) = file else { return Ok(Step::End) };
-        let filled = self.lines.fill(|room, offset| file.read_at(room, offset))?;
+        let Some((file, head)) = file else { return Ok(Step::End) };
+        let filled = self.lines.fill(|room, offset| {
+            let got = file.read_at(room, offset)?;
+            // Looked at after the read: whatever was written anew before it shows now, even where
+            // the bytes before the offset happen to be the same.
+            Ok::<_, io::Error>((file.is_packed() || head.fits(file)?).then_some(got))
+        })?;
         Ok(match filled {
             None => Step::Changed,
             Some(0) => {

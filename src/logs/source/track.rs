@@ -4,9 +4,10 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use super::content::Content;
+use super::identity::Head;
 use super::reader::{Desk, FileReader, RouteSet, Step};
 use super::scan::Seen;
-use crate::logs::checkpoint::{Cut, FileId, Mark};
+use crate::logs::checkpoint::{Cut, FileId, FileState, Mark};
 use crate::logs::count::SourceCounts;
 
 /// How long a full queue may hold up the other routes before its route reads by itself.
@@ -50,6 +51,8 @@ pub(super) enum Glance {
 pub(super) struct Tracked {
     pub(super) id: FileId,
     pub(super) seen: Seen,
+    /// What it begins with, as far as was seen.
+    pub(super) head: Head,
     /// None: asleep, or nothing left to read from.
     pub(super) file: Option<Content>,
     pub(super) readers: Vec<FileReader>,
@@ -77,17 +80,18 @@ impl Tracked {
         id: FileId,
         seen: Seen,
         file: Content,
+        state: &FileState,
         marks: &[(usize, Mark)],
-        cuts: Vec<Cut>,
         now: Instant,
     ) -> io::Result<Self> {
         let mut tracked = Self {
             id,
             size_before: seen.size,
             seen,
+            head: state.head,
             file: None,
             readers: Vec::new(),
-            cuts,
+            cuts: state.cuts.clone(),
             counted_to: 0,
             linked: true,
             succeeded: false,
@@ -237,7 +241,7 @@ impl Tracked {
         now: Instant,
     ) -> io::Result<Step> {
         // A file that stands still at its end is not read again, but what waits may go on.
-        let file = self.file.as_ref().filter(|_| !self.finishing);
+        let file = self.file.as_ref().filter(|_| !self.finishing).map(|file| (file, self.head));
         let mut step = Step::End;
         for _ in 0..PIECES {
             let reader = &mut self.readers[at];
