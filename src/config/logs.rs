@@ -6,6 +6,7 @@
 //! | `sources[].server` | the only instance of kind postgres, else the source's name |
 //! | `sources[].kubernetes` | `root: /var/log/pods`, every namespace, pod and container |
 //! | `sources[].docker` | `root: /var/lib/docker/containers`, every container |
+//! | `sources[].cluster` | its instance's, else the top level's, else the server's name (a pod's less its ordinal) |
 //! | `sources[].format` | `auto` |
 //! | `sources[].line_prefix`, `time_zone` | from the session, else from the lines |
 //! | `sources[].start` | `beginning` |
@@ -142,7 +143,7 @@ fn sources(list: &Item<'_>, around: &Around<'_>) -> Vec<LogSource> {
 }
 
 fn source(block: &Block<'_>, around: &Around<'_>) -> Option<LogSource> {
-    let input = input(block);
+    let input = input(block, around);
     let crowd = matches!(input, Some(LogInput::Kubernetes(_) | LogInput::Docker(_)));
     let name = block.get("name").and_then(|item| item.name());
     let named = block.get("server").and_then(|item| Some((item.name()?, item)));
@@ -199,7 +200,7 @@ fn source(block: &Block<'_>, around: &Around<'_>) -> Option<LogSource> {
 }
 
 /// Which of the four kinds of source it is.
-fn input(block: &Block<'_>) -> Option<LogInput> {
+fn input(block: &Block<'_>, around: &Around<'_>) -> Option<LogInput> {
     let stdin = block.get("stdin").and_then(|item| item.boolean().filter(|on| *on));
     let (files, kubernetes) = (block.get("files"), block.get("kubernetes"));
     let docker = block.get("docker");
@@ -218,6 +219,8 @@ fn input(block: &Block<'_>) -> Option<LogInput> {
     if stdin.is_some() {
         return Some(LogInput::Stdin);
     }
+    let cluster = block.get("cluster").and_then(|item| item.name());
+    let cluster = cluster.or_else(|| around.cluster.map(str::to_owned));
     if let Some(item) = kubernetes {
         let block = item.block(KUBERNETES_KEYS)?;
         return Some(LogInput::Kubernetes(Kubernetes {
@@ -225,6 +228,7 @@ fn input(block: &Block<'_>) -> Option<LogInput> {
             namespaces: names(&block, "namespaces"),
             pods: names(&block, "pods"),
             containers: names(&block, "containers"),
+            cluster,
         }));
     }
     if let Some(item) = docker {
@@ -233,6 +237,7 @@ fn input(block: &Block<'_>) -> Option<LogInput> {
             root: root(&inner, "/var/lib/docker/containers")?,
             names: names(&inner, "names"),
             one_server: block.get("server").is_some(),
+            cluster,
         }));
     }
     let list = files?;

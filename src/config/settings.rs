@@ -262,6 +262,8 @@ pub struct Kubernetes {
     pub namespaces: Vec<String>,
     pub pods: Vec<String>,
     pub containers: Vec<String>,
+    /// The cluster of all of them, where the user named one; else each pod's own name tells it.
+    pub cluster: Option<String>,
 }
 
 /// The logs of a machine's containers, as Docker's json-file driver writes them.
@@ -272,6 +274,8 @@ pub struct Docker {
     pub names: Vec<String>,
     /// All its containers are this one server's, for the user named it; else each is its own.
     pub one_server: bool,
+    /// The cluster of all of them, where the user named one; else each container's own name.
+    pub cluster: Option<String>,
 }
 
 /// How a source's records are written; `Auto` decides for each record.

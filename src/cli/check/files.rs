@@ -1,7 +1,8 @@
 //! The files of the logs.
 
+use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::found::Found;
 use crate::config::{LogInput, LogSource, Logs};
@@ -14,8 +15,20 @@ pub(super) fn files(logs: &Logs, found: &mut Found) {
             LogInput::Files(patterns) => patterns,
             LogInput::Stdin => continue,
             LogInput::Kubernetes(wanted) => {
-                let listed = pods(wanted).map(|pods| pods.len());
-                members(source, "pod", &wanted.root, listed, found);
+                let pods = pods(wanted);
+                let patterns = pods.iter().flatten().flat_map(|pod| &pod.patterns);
+                for (link, target) in patterns.flat_map(|pattern| dangling(pattern)) {
+                    let what = format!(
+                        "{}: {} leads to {}, which is not there",
+                        source.name,
+                        link.display(),
+                        target.display()
+                    );
+                    let remedy = "mount that directory too into the agent's container under the same path \
+                                  (with Docker as runtime /var/lib/docker/containers)";
+                    found.advise(&source.place, what, remedy);
+                }
+                members(source, "pod", &wanted.root, pods.map(|pods| pods.len()), found);
                 continue;
             }
             LogInput::Docker(wanted) => {
@@ -39,7 +52,7 @@ pub(super) fn files(logs: &Logs, found: &mut Found) {
             }
             for path in paths {
                 let opened = match path {
-                    Ok(path) => std::fs::File::open(&path).map(drop).map_err(|e| (path, e)),
+                    Ok(path) => fs::File::open(&path).map(drop).map_err(|e| (path, e)),
                     Err(error) => {
                         Err((error.path().to_owned(), std::io::Error::other(error.to_string())))
                     }
@@ -54,6 +67,23 @@ pub(super) fn files(logs: &Logs, found: &mut Found) {
             }
         }
     }
+}
+
+/// Links of a pattern that lead nowhere, and where they should.
+fn dangling(pattern: &str) -> Vec<(PathBuf, PathBuf)> {
+    let links = glob::glob(pattern).into_iter().flatten().filter_map(Result::ok);
+    links
+        .filter(|link| fs::metadata(link).is_err_and(|e| e.kind() == io::ErrorKind::NotFound))
+        .filter_map(|link| {
+            let mut target = link.clone();
+            // Each link on the way may lead to another.
+            for _ in 0..40 {
+                let Ok(next) = fs::read_link(&target) else { break };
+                target = target.parent().unwrap_or(Path::new("/")).join(next);
+            }
+            (target != link).then_some((link, target))
+        })
+        .collect()
 }
 
 /// Whether the directory of pods or containers can be listed, and holds some that are wanted.

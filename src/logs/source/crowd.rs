@@ -21,7 +21,7 @@ pub struct Member {
     pub key: String,
     /// The pod's or container's name.
     pub server: String,
-    /// The server's name less a set's ordinal, which its siblings share.
+    /// What the user named, else the server's name less a set's ordinal, which its siblings share.
     pub cluster: String,
     pub namespace: Option<String>,
     /// Absolute glob patterns of its files.
@@ -64,7 +64,7 @@ pub fn pods(wanted: &Kubernetes) -> io::Result<Vec<Member>> {
             let member = members.entry(key.clone()).or_insert_with(|| Member {
                 key,
                 server: pod.to_owned(),
-                cluster: without_ordinal(pod).to_owned(),
+                cluster: wanted.cluster.clone().unwrap_or_else(|| without_ordinal(pod).to_owned()),
                 namespace: Some(namespace.to_owned()),
                 patterns: Vec::new(),
             });
@@ -88,7 +88,7 @@ pub fn docker_members(wanted: &Docker) -> io::Result<Vec<Member>> {
         let member = members.entry(container.name.clone()).or_insert_with(|| Member {
             key: container.name.clone(),
             server: container.name.clone(),
-            cluster: container.name.clone(),
+            cluster: wanted.cluster.clone().unwrap_or_else(|| container.name.clone()),
             namespace: None,
             patterns: Vec::new(),
         });
@@ -209,6 +209,7 @@ mod tests {
             namespaces: vec!["a".into()],
             pods: Vec::new(),
             containers: vec!["post*".into()],
+            cluster: None,
         };
         let found = pods(&wanted).unwrap();
         assert_eq!(found.len(), 1);
@@ -216,7 +217,12 @@ mod tests {
         let pattern = format!("{}/a_db-0_*/postgres/*.log", root.path().display());
         assert_eq!(found[0].patterns, [pattern]);
         wanted.containers.clear();
-        assert_eq!(pods(&wanted).unwrap().len(), 2);
+        wanted.cluster = Some("shop".into());
+        let found = pods(&wanted).unwrap();
+        assert_eq!(
+            found.iter().map(|pod| &*pod.cluster).collect::<Vec<_>>(),
+            ["shop", "shop", "shop"]
+        );
         wanted.root = root.path().join("nowhere");
         assert!(pods(&wanted).is_err());
     }
@@ -235,7 +241,8 @@ mod tests {
             fs::write(root.path().join(id).join("hostconfig.json"), host).unwrap();
         }
         let names = vec!["pg-*".into()];
-        let wanted = Docker { root: root.path().to_owned(), names, one_server: false };
+        let wanted =
+            Docker { root: root.path().to_owned(), names, one_server: false, cluster: None };
         let found = containers(&wanted).unwrap();
         let told: Vec<_> = found.iter().map(|c| (&*c.name, c.driver.as_deref())).collect();
         assert_eq!(told, [("pg-1", Some("json-file")), ("pg-2", Some("journald"))]);

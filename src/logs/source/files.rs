@@ -22,6 +22,8 @@ use crate::task::Stop;
 const RESCAN: Duration = Duration::from_secs(1);
 /// How often open files are looked at.
 const POLL: Duration = Duration::from_millis(200);
+/// A pod or container whose files have been gone for so long is left.
+const LEAVE: Duration = Duration::from_secs(600);
 /// As much of a file as a prefix is guessed from.
 pub(super) const SAMPLE: usize = 64 * 1024;
 
@@ -32,7 +34,7 @@ pub(in crate::logs) type Patterns = Arc<RwLock<Vec<String>>>;
 pub(in crate::logs) struct Files {
     pub(in crate::logs) source: String,
     pub(in crate::logs) patterns: Patterns,
-    /// It ends when nothing of it has been there for a while.
+    /// It ends when nothing of it has been there for [`LEAVE`], and all of it is acknowledged.
     pub(in crate::logs) leaves: bool,
     pub(in crate::logs) start: Start,
     /// Names by number; a route's number is its place in every [`super::RouteSet`].
@@ -42,32 +44,15 @@ pub(in crate::logs) struct Files {
     pub(in crate::logs) counts: Arc<SourceCounts>,
 }
 
-/// Reads until the stop begins. Blocking.
+/// Reads until the stop begins, or the source has left. Blocking.
 pub(in crate::logs) fn run(files: Files, desk: &mut dyn Desk, wake: &Wake, stop: &Stop) {
-    let mut work = Work {
-        files,
-        tracked: Vec::new(),
-        names: BTreeMap::new(),
-        copies: BTreeMap::new(),
-        waiting: BTreeMap::new(),
-        problems: BTreeMap::new(),
-        told: None,
-        scanned: None,
-        tidied: None,
-    };
+    let mut work = Work::new(files, Instant::now());
     while !stop.is_draining() {
-        let now = Instant::now();
-        if work.scanned.is_none_or(|last| now - last >= RESCAN) {
-            work.scan(now);
-            work.scanned = Some(now);
-            if work.files.leaves && work.tracked.is_empty() && work.names.is_empty() {
-                return;
-            }
-        }
-        match work.turn(desk, now) {
-            Look::Busy => {}
-            Look::Full => wake.wait(POLL),
-            _ => wake.sleep(POLL),
+        match work.step(desk, Instant::now()) {
+            Some(Look::Busy) => {}
+            Some(Look::Full) => wake.wait(POLL),
+            Some(_) => wake.sleep(POLL),
+            None => return,
         }
     }
 }
@@ -98,9 +83,42 @@ pub(super) struct Work {
     told: Option<ReadingText>,
     pub(super) scanned: Option<Instant>,
     pub(super) tidied: Option<Instant>,
+    /// When something of it was there last.
+    present: Instant,
 }
 
 impl Work {
+    fn new(files: Files, now: Instant) -> Self {
+        Self {
+            files,
+            tracked: Vec::new(),
+            names: BTreeMap::new(),
+            copies: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            problems: BTreeMap::new(),
+            told: None,
+            scanned: None,
+            tidied: None,
+            present: now,
+        }
+    }
+
+    /// A turn, behind a look at the directories where one is due; none when the source has left. The
+    /// clock is the caller's.
+    fn step(&mut self, desk: &mut dyn Desk, now: Instant) -> Option<Look> {
+        if self.scanned.is_none_or(|last| now - last >= RESCAN) {
+            self.scan(now);
+            self.scanned = Some(now);
+            if self.is_present(now) {
+                self.present = now;
+            }
+            if self.files.leaves && now - self.present >= LEAVE {
+                return None;
+            }
+        }
+        Some(self.turn(desk, now))
+    }
+
     /// One turn over all files: those not read to their end yet one after the other, oldest first,
     /// the others fairly.
     fn turn(&mut self, desk: &mut dyn Desk, now: Instant) -> Look {
@@ -142,6 +160,16 @@ impl Work {
             at += 1;
         }
         outcome
+    }
+
+    /// Whether a scan has just found something of it, or something of it is still in hand.
+    fn is_present(&self, now: Instant) -> bool {
+        !self.tracked.is_empty()
+            || self.names.values().any(|named| named.seen == now)
+            || self.files.checkpoint.read(|state| {
+                let mut own = state.files.values().filter(|f| f.source == self.files.source);
+                own.any(|file| !file.is_done())
+            })
     }
 
     fn look(&mut self, at: usize, desk: &mut dyn Desk, now: Instant) -> io::Result<Look> {
