@@ -9,6 +9,7 @@ use jiff::Timestamp;
 
 use super::args::{Cat, Format, When};
 use super::logs_parse::visible;
+use super::process::coloured;
 use crate::app::Failure;
 use crate::config::{self, Flags, Lookup, Settings};
 use crate::logs::store::{self, Query, Row};
@@ -33,7 +34,7 @@ pub(super) fn run(args: &Cat, environment: Lookup<'_>) -> Result<(), Failure> {
     let route = route(args, &settings)?;
     let query = query(args, SystemTime::now());
     let json = args.format == Format::Json;
-    let colour = !json && super::coloured(&io::stdout());
+    let colour = !json && coloured(&io::stdout());
     let mut out = io::BufWriter::new(io::stdout().lock());
     let mut rows = store::cat(&settings.state_directory, &route, query);
     loop {

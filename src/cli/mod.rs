@@ -6,16 +6,18 @@ mod export;
 mod help;
 mod logs_cat;
 mod logs_parse;
+mod process;
 mod query;
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use args::{Command, Logs};
+use process::{coloured, environment, input};
 
 use crate::app::{self, Failure};
-use crate::config::{self, Flags, Input};
+use crate::config::{self, Flags};
 use crate::logs::Level;
 use crate::telemetry;
 
@@ -78,23 +80,6 @@ fn show_records(args: args::Parse) -> Result<(), Failure> {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
         Err(error) => Err(Failure::Internal(format!("cannot print: {error}"))),
     }
-}
-
-/// Whether to colour what is written there: only on a terminal, and not where `NO_COLOR` says
-/// anything or the terminal is a dumb one.
-fn coloured(stream: &impl IsTerminal) -> bool {
-    let said = environment("NO_COLOR").is_some_and(|text| !text.is_empty());
-    stream.is_terminal() && !said && environment("TERM").as_deref() != Some("dumb")
-}
-
-/// One environment variable; the only place that reads the process's own.
-fn environment(name: &str) -> Option<String> {
-    std::env::var(name).ok()
-}
-
-/// Where settings come from, for the commands that take a configuration.
-fn input(file: Option<std::path::PathBuf>, flags: Flags) -> Input<'static> {
-    Input { file, flags, environment: &environment, host_name: config::host_name() }
 }
 
 fn block_on(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {

@@ -5,6 +5,7 @@ use std::io::Write as _;
 use std::path::Path;
 
 use super::args::Query as Args;
+use super::process::{coloured, input};
 use crate::app::Failure;
 use crate::collect::{OnceRun, run_once};
 use crate::config::{self, Flags, Instance, Settings};
@@ -25,7 +26,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     let mut packs = packs(&args.packs, dialect)?;
     let flags = Flags { dsn: args.dsn.clone(), ..Flags::default() };
     let loaded =
-        config::load(&super::input(args.config.clone(), flags)).map_err(Failure::Configuration)?;
+        config::load(&input(args.config.clone(), flags)).map_err(Failure::Configuration)?;
     packs.compare_tags(&loaded.settings.packs.tags);
     let instance = instance(&loaded.settings, args.instance.as_deref())?;
 
@@ -58,7 +59,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     for notice in &once.notices {
         let _ = writeln!(report, "{notice}");
     }
-    table(&mut report, &once.runs, super::coloured(&std::io::stderr()));
+    table(&mut report, &once.runs, coloured(&std::io::stderr()));
     for (reason, number) in page.dropped.by_reason().into_iter().filter(|(_, n)| *n > 0) {
         let _ = writeln!(report, "{number} lines are left out of the page: {reason}");
     }

@@ -2,6 +2,7 @@
 
 use super::super::testing::{facts, queries};
 use super::*;
+use crate::collect::rows::Harvest;
 use crate::packs::Dialect;
 use crate::postgres::{InstanceReason, Role};
 

@@ -10,6 +10,10 @@ use tokio::time::Instant;
 /// A scrape takes a result that is not older than this without a new run.
 pub(crate) const MIN_AGE: Duration = Duration::from_secs(1);
 
+/// How long a statement may take in the fast lane. Below [`MIN_AGE`], so that while one is stuck the
+/// answer before it still speaks for the server; what needs longer runs in the other lane.
+pub(crate) const FAST_CAP: Duration = Duration::from_millis(800);
+
 /// However short its interval, a result is shown at least for so long.
 const SHORTEST_SHOW: Duration = Duration::from_secs(45);
 

@@ -14,9 +14,9 @@ use std::time::Duration;
 use glob::Pattern;
 use tokio::time::Instant;
 
-use super::board::{Ending, Run, Shown, concluded, cut_off, recall};
 use super::cadence::{next_time, withdrawal};
 use super::caps::Known;
+use super::outcome::{Ending, Run, Shown, concluded, cut_off, recall};
 use crate::config::{DatabaseFilter, Intervals};
 use crate::packs::{Query, Scope};
 use crate::postgres::{Facts, InstanceReason, QueryReason};

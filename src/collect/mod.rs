@@ -7,7 +7,7 @@
 //! Pure: `decode` (a column's text to a number), `shape` (rows laid out anew),
 //! `rows` (rows to families), `claims` (who may write
 //! which name), `cadence` (when), `caps` (what is shown one by one), `standing` (how the instance
-//! stands), `board` (what is due, what is known), `databases` (the same, database by database),
+//! stands), `outcome` (how a run ended), `board` (what is due, what is known), `databases` (the same, database by database),
 //! `probe` (latency), `report` and `status` (what is told of it). Input and output: `run`, `worker`, `visit`, `prober`,
 //! `collector`, `once`.
 
@@ -19,6 +19,7 @@ mod collector;
 mod databases;
 mod decode;
 mod once;
+mod outcome;
 mod probe;
 mod prober;
 mod report;

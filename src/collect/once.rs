@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::board::Ending;
 use super::caps::{Caps, Members};
 use super::claims::Claims;
+use super::outcome::Ending;
 use super::probe::Took;
 use super::prober::probe;
 use super::rows::Terms;

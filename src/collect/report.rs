@@ -6,7 +6,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::time::Instant;
 
-use super::board::{Board, Run, Shown};
+use super::board::Board;
+use super::outcome::{Run, Shown};
 use super::standing::Verdict;
 use crate::config::InstanceKind;
 use crate::instances::CertificateSeen;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::board::Ending;
+use super::outcome::Ending;
 use super::rows::{Terms, harvest};
 use super::shape::shaped;
 use crate::config::InstanceKind;

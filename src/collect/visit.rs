@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
-use super::board::{Ending, Job, Lane};
+use super::board::{Job, Lane};
 use super::databases::{Errand, LAST_BEGIN, VISIT};
+use super::outcome::Ending;
 use super::run::{Ran, run};
 use super::standing::Failure;
 use super::worker::{CONNECT, Worker, of_query, over};

@@ -10,9 +10,11 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use super::board::{Board, Ending, FAST_CAP, Job, Lane};
+use super::board::{Board, Job, Lane};
+use super::cadence::FAST_CAP;
 use super::caps::{Caps, Members, Shown};
 use super::claims::Claims;
+use super::outcome::Ending;
 use super::probe::{Probes, Took};
 use super::rows::Terms;
 use super::run::{Ran, run};

@@ -24,7 +24,6 @@ use std::time::Duration;
 
 use jiff::tz::TimeZone;
 
-use super::instances::positive;
 use super::walk::{Block, Item, Walk, quoted};
 use super::{Place, Schedule};
 use crate::secret::Secret;
@@ -169,10 +168,7 @@ fn backup(walk: &Walk<'_>, item: &Item<'_>) -> Option<Backup> {
             Schedule::parse(text, time_zone.clone(), seconds)
         })
     });
-    let time = |key: &str| {
-        let item = block.get(key)?;
-        item.duration().filter(|time| positive(&item, *time))
-    };
+    let time = |key: &str| block.get(key)?.period();
     let source = source?;
     let input = input(walk, &block, source);
     let often = match input {

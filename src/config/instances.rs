@@ -225,9 +225,7 @@ fn probe(item: Option<Item<'_>>, kind: InstanceKind) -> Option<Probe> {
             "remove `probe`, for PostgreSQL is probed without it, or write `kind: pgbouncer`",
         );
     }
-    let timeout = block
-        .get("timeout")
-        .and_then(|item| item.duration().filter(|timeout| positive(&item, *timeout)));
+    let timeout = block.get("timeout").and_then(|item| item.period());
     let (user, password) =
         (block.get("user").and_then(|item| item.filled()), block.secret("password"));
     let Some(database) = block.get("database") else {
@@ -262,12 +260,4 @@ fn storage(item: Option<Item<'_>>) -> Storage {
         Some(Volume { path, size })
     };
     Storage { data: volume("data"), wal: volume("wal") }
-}
-
-/// Notes a period of nothing.
-pub(super) fn positive(item: &Item<'_>, period: Duration) -> bool {
-    if period.is_zero() {
-        item.fatal(format!("{} is nothing", quoted(item.path())), "write a longer time");
-    }
-    !period.is_zero()
 }

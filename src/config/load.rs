@@ -1,8 +1,9 @@
 //! From what the user wrote to [`Settings`]: default < file < environment < flag.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use super::environment::{self, Lookup};
+use super::environment;
+use super::input::Input;
 use super::instances::{self, Common};
 use super::walk::{Item, Walk};
 use super::yaml::{Fault, Node, Position, Value};
@@ -48,31 +49,6 @@ const BLOCKS: [(&str, &[&str]); 15] = [
 fn home_of(key: &str) -> Option<&'static str> {
     let mut homes = BLOCKS.iter().filter(|(_, keys)| keys.contains(&key)).map(|(block, _)| *block);
     homes.next().filter(|_| homes.next().is_none())
-}
-
-/// What was given on the command line.
-#[derive(Clone, Debug, Default)]
-pub struct Flags {
-    /// `--listen`: takes the place of `http.listen`.
-    pub listen: Vec<String>,
-    /// `--logs`: takes the place of `logs.sources`.
-    pub logs: Vec<String>,
-    /// `--loki`: takes the place of `logs.loki.url`, and makes Loki the destination.
-    pub loki: Option<String>,
-    /// `--state-directory`.
-    pub state_directory: Option<PathBuf>,
-    /// `--dsn`: takes the place of all instances.
-    pub dsn: Option<String>,
-}
-
-/// Everything that settings come from.
-pub struct Input<'a> {
-    /// `--config`.
-    pub file: Option<PathBuf>,
-    pub flags: Flags,
-    pub environment: Lookup<'a>,
-    /// The machine's name ([`super::host_name`]), for instances and logs that have no better one.
-    pub host_name: String,
 }
 
 /// Settings with every problem, also fatal ones: where a value is wrong, its default stands. For

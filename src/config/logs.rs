@@ -19,9 +19,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::environment::Lookup;
-use super::instances::positive;
+use super::input::Flags;
 use super::labels::Identity;
-use super::load::Flags;
 use super::walk::{Block, Item, Walk, quoted};
 use super::{
     Destination, Docker, Instance, InstanceKind, Kubernetes, LogFormat, LogInput, LogSource, Logs,
@@ -85,7 +84,13 @@ pub(super) fn read(walk: &Walk<'_>, item: Option<Item<'_>>, around: &Around<'_>)
         walk.fatal(second.place.clone(), what, "remove one of the two");
     }
 
-    let loki = loki::read(walk, get("loki"), around);
+    let loki = loki::read(
+        walk,
+        get("loki"),
+        around.identity,
+        around.flags.loki.as_deref(),
+        around.environment,
+    );
     let (routes, routes_places) =
         get("routes").map(|item| routes::read(walk, &item)).unwrap_or_default();
     let patterns = get("patterns").map(|item| routes::patterns(&item)).unwrap_or_default();
@@ -376,7 +381,7 @@ fn store(item: Item<'_>) -> Store {
         store.max_bytes = bytes;
     }
     if let Some(item) = block.get("keep")
-        && let Some(keep) = item.duration().filter(|keep| positive(&item, *keep))
+        && let Some(keep) = item.period()
     {
         store.keep = keep;
     }

@@ -12,8 +12,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use super::environment::Lookup;
-use super::labels;
-use super::logs::Around;
+use super::labels::{self, Identity};
 use super::problem::why;
 use super::walk::{Block, Item, Walk};
 use super::{LokiTarget, Place, Proxy, SecretSource};
@@ -34,18 +33,20 @@ pub(super) const BASIC_KEYS: &[&str] = &["username", "password", "password_file"
 
 const REMEDY: &str = "write http:// or https://, the host and the port, such as http://loki:3100";
 
-/// Reads the block; a URL from the command line takes the place of the file's.
+/// Reads the block; `flag`, the URL of the command line, takes the place of the file's.
 pub(super) fn read(
     walk: &Walk<'_>,
     item: Option<Item<'_>>,
-    around: &Around<'_>,
+    identity: &Identity,
+    flag: Option<&str>,
+    environment: Lookup<'_>,
 ) -> Option<LokiTarget> {
     let place = item.as_ref().map(Item::place).unwrap_or_default();
     let block = item.and_then(|item| item.block(KEYS));
     let get = |key: &str| block.as_ref().and_then(|block| block.get(key));
 
     let written = get("url").and_then(|item| item.parsed(REMEDY, base));
-    let url = match &around.flags.loki {
+    let url = match flag {
         Some(text) => match base(text) {
             Ok(url) => Some(url),
             Err(why) => {
@@ -55,7 +56,7 @@ pub(super) fn read(
         },
         None => written,
     };
-    let labels = labels::read(get("labels"), around.identity);
+    let labels = labels::read(get("labels"), identity);
     let tls = get("tls").and_then(|item| item.block(TLS_KEYS));
     let files = tls.as_ref().map(tls_files).unwrap_or_default();
     let basic_auth = get("basic_auth").and_then(|item| {
@@ -75,7 +76,7 @@ pub(super) fn read(
         item.fatal("both `basic_auth` and a bearer token are given", "remove one of the two");
     }
 
-    if let (Some(block), None) = (&block, &around.flags.loki)
+    if let (Some(block), None) = (&block, flag)
         && block.get("url").is_none()
     {
         block.item.fatal("`loki` has no `url`", "add `url: http://HOST:3100`, or remove `loki`");
@@ -96,7 +97,7 @@ pub(super) fn read(
     }
     let proxy = match block.as_ref().and_then(|block| Some((block, block.secret("proxy_url")?))) {
         Some((block, source)) => written_proxy(block, &source),
-        None => environments_proxy(&url, around.environment),
+        None => environments_proxy(&url, environment),
     };
     let [ca_file, cert_file, key_file] = files;
     Some(LokiTarget {

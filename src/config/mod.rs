@@ -10,6 +10,7 @@ mod collection;
 mod environment;
 mod host;
 mod http;
+mod input;
 mod instances;
 mod labels;
 mod load;
@@ -27,7 +28,8 @@ pub mod yaml;
 
 pub use backups::{Backup, BackupCommand, BackupInput, BackupSource};
 pub use environment::{Lookup, PgEnvironment, host_name};
-pub use load::{Examined, Flags, Input, Loaded, examine, load};
+pub use input::{Flags, Input};
+pub use load::{Examined, Loaded, examine, load};
 pub use packs::DIALECTS;
 pub use problem::{Place, Problem};
 pub use routes::{EVENT_KINDS, STATEMENT_KINDS};

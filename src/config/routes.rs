@@ -11,7 +11,6 @@
 //! | `exclude_events` | none |
 //! | `patterns` | none, and those of `logs.patterns` |
 
-use super::instances::positive;
 use super::walk::{Block, Item, Walk, quoted};
 use super::{Masking, Place, Redaction, Route};
 
@@ -112,8 +111,7 @@ fn route(block: &Block<'_>) -> Option<Route> {
             Ok(text.to_owned())
         })
     });
-    let keep =
-        block.get("keep").and_then(|item| item.duration().filter(|keep| positive(&item, *keep)));
+    let keep = block.get("keep").and_then(|item| item.period());
     let kinds: Vec<_> =
         EVENT_KINDS.into_iter().chain(STATEMENT_KINDS).map(|kind| (kind, kind)).collect();
     let events = |key: &str| -> Vec<String> {

@@ -303,6 +303,15 @@ impl<'a> Item<'a> {
         };
         self.list().iter().filter_map(pattern).collect()
     }
+
+    /// As a duration that is not nothing.
+    pub(super) fn period(&self) -> Option<std::time::Duration> {
+        let period = self.duration()?;
+        if period.is_zero() {
+            self.fatal(format!("{} is nothing", quoted(self.path())), "write a longer time");
+        }
+        (!period.is_zero()).then_some(period)
+    }
 }
 
 /// A map of the file.

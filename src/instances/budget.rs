@@ -10,7 +10,6 @@ use prometheus::{IntCounter, IntCounterVec};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
-use super::socket::Socket;
 use crate::task::Group;
 use crate::telemetry::Telemetry;
 
@@ -82,8 +81,14 @@ impl Budgets {
         Arc::clone(place.or_insert_with(|| Arc::new(Semaphore::new(SESSIONS))))
     }
 
-    /// Keeps a socket that nobody uses any more until the server closes it, and its permit with it.
-    pub(super) fn linger(&self, socket: Socket, permit: Permit, ended: impl Send + 'static) {
+    /// Keeps the permit of a connection that nobody uses any more, and what ends with it, until the
+    /// server has closed it: then `closed` resolves, which holds the socket.
+    pub(super) fn linger(
+        &self,
+        closed: impl Future<Output = ()> + Send + 'static,
+        permit: Permit,
+        ended: impl Send + 'static,
+    ) {
         if tokio::runtime::Handle::try_current().is_err() {
             // Outside a runtime the program is ending: the kernel closes the socket.
             return;
@@ -91,7 +96,7 @@ impl Budgets {
         let stop = self.0.group.signal();
         self.0.group.spawn("closing connection", async move {
             tokio::select! {
-                () = socket.until_closed() => {}
+                () = closed => {}
                 () = stop.draining() => {}
             }
             drop(permit);
@@ -131,23 +136,5 @@ mod tests {
         assert!(budgets.take(&here, soon).await.is_none());
         drop(held);
         assert!(budgets.take_now(&here).is_some());
-    }
-
-    #[tokio::test]
-    async fn a_dropped_socket_holds_its_place_until_the_server_closes() {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = Address::Tcp(listener.local_addr().unwrap());
-        let budgets = Budgets::new(&Group::new(), &Telemetry::new());
-        let mut kept = Vec::new();
-        for _ in 0..SESSIONS {
-            let permit = budgets.take_now(&address).unwrap();
-            let held = super::super::socket::Held::open(&address, &budgets, permit).await.unwrap();
-            kept.push(listener.accept().await.unwrap().0);
-            drop(held);
-        }
-        let soon = || Instant::now() + Duration::from_millis(100);
-        assert!(budgets.take(&address, soon()).await.is_none(), "none of them is closed");
-        kept.pop();
-        assert!(budgets.take(&address, soon()).await.is_some(), "the server closed one");
     }
 }

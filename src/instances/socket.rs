@@ -175,7 +175,11 @@ impl Held {
 impl Drop for Held {
     fn drop(&mut self) {
         if let Some((socket, permit)) = self.inner.take() {
-            self.budgets.linger(socket, permit, (self.closed.take(), self.turn.take()));
+            self.budgets.linger(
+                socket.until_closed(),
+                permit,
+                (self.closed.take(), self.turn.take()),
+            );
         }
     }
 }
@@ -252,5 +256,33 @@ impl AsyncWrite for Socket {
             Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::Instant;
+
+    use super::super::budget::SESSIONS;
+    use super::*;
+    use crate::task::Group;
+    use crate::telemetry::Telemetry;
+
+    #[tokio::test]
+    async fn a_dropped_socket_holds_its_place_until_the_server_closes() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = Address::Tcp(listener.local_addr().unwrap());
+        let budgets = Budgets::new(&Group::new(), &Telemetry::new());
+        let mut kept = Vec::new();
+        for _ in 0..SESSIONS {
+            let permit = budgets.take_now(&address).unwrap();
+            let held = Held::open(&address, &budgets, permit).await.unwrap();
+            kept.push(listener.accept().await.unwrap().0);
+            drop(held);
+        }
+        let soon = || Instant::now() + Duration::from_millis(100);
+        assert!(budgets.take(&address, soon()).await.is_none(), "none of them is closed");
+        kept.pop();
+        assert!(budgets.take(&address, soon()).await.is_some(), "the server closed one");
     }
 }

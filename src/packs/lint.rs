@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::Dialect;
-use super::load::is_optional;
+use super::builtin::is_optional;
 use super::query::{ColumnUse, Query, Usage};
 use super::sql::{bare, function_of};
 use crate::config::{InstanceKind, Problem};

@@ -7,9 +7,10 @@ use std::sync::Arc;
 
 use glob::Pattern;
 
+use super::builtin::{FILES, builtin_names, is_optional};
 use super::query::{Nulls, Usage};
 use super::walk::{self, Walk};
-use super::{Dialect, Query, builtin as embedded, dialect, foreign, lint, manifest, native, pgsty};
+use super::{Dialect, Query, dialect, foreign, lint, manifest, native, pgsty};
 use crate::config::yaml::{self, Fault, Node, Parsed};
 use crate::config::{self, InstanceKind, Place, Problem};
 
@@ -141,12 +142,6 @@ fn fits(pattern: &str, name: &str) -> bool {
     Pattern::new(pattern).map_or(pattern == name, |pattern| pattern.matches(name))
 }
 
-/// Whether a built-in pack is off until the configuration names it: those that repeat other
-/// programs' metrics, faults included.
-pub fn is_optional(pack: &str) -> bool {
-    pack.starts_with("compat-")
-}
-
 /// All built-in packs that are on.
 pub fn builtin() -> Packs {
     let mut packs = Packs::default();
@@ -159,13 +154,8 @@ pub fn builtin() -> Packs {
 
 /// The built-in pack of that name.
 pub fn load_builtin(name: &str) -> Option<Packs> {
-    let (name, text) = embedded::FILES.iter().find(|(known, _)| *known == name)?;
+    let (name, text) = FILES.iter().find(|(known, _)| *known == name)?;
     Some(parse(text, name, &embedded_path(name), Some(Dialect::Native)))
-}
-
-/// The built-in packs' names, sorted.
-pub fn builtin_names() -> impl Iterator<Item = &'static str> {
-    embedded::FILES.iter().map(|(name, _)| *name)
 }
 
 /// Where a built-in pack stands in the source tree; its problems say this path.

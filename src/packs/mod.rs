@@ -28,11 +28,10 @@ mod lint_tests;
 #[cfg(test)]
 mod tests;
 
+pub use builtin::{builtin_names, is_optional};
 pub use dialect::Dialect;
 pub use lint::advise;
-pub use load::{
-    Packs, builtin, builtin_names, excluded, is_optional, load, load_builtin, load_path, parse,
-};
+pub use load::{Packs, builtin, excluded, load, load_builtin, load_path, parse};
 pub use query::{
     ColumnUse, Every, Nulls, Query, Requires, Scope, Statement, UnknownColumns, Usage,
 };

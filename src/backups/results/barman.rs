@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde::Deserialize;
 
-use super::Wanted;
+use super::wanted::Wanted;
 use super::words::{Loose, choose};
 use crate::backups::fault::Fault;
 use crate::backups::findings::{Findings, Kind, Outcome, Taken};

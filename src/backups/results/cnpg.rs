@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::tz::TimeZone;
 use serde::Deserialize;
 
-use super::Wanted;
+use super::wanted::Wanted;
 use super::words::{Loose, choose};
 use crate::backups::fault::{Fault, Reason};
 use crate::backups::findings::{Findings, Kind, Outcome, Taken};

@@ -5,28 +5,17 @@ mod cnpg;
 mod dump;
 mod pgbackrest;
 mod plain;
+mod wanted;
 mod words;
 
 #[cfg(test)]
 mod tests;
 
-use jiff::tz::TimeZone;
-
 pub(crate) use self::dump::{Dump, dumps};
+pub(crate) use self::wanted::Wanted;
 use super::fault::Fault;
 use super::findings::Findings;
 use crate::config::BackupSource;
-
-/// Whose backups are looked for.
-#[derive(Clone, Debug)]
-pub(crate) struct Wanted<'a> {
-    /// As configured.
-    pub(crate) server: Option<&'a str>,
-    pub(crate) repository: Option<&'a str>,
-    /// The instance and its cluster: what a server is probably called where none is configured.
-    pub(crate) probable: [&'a str; 2],
-    pub(crate) zone: &'a TimeZone,
-}
 
 /// What a tool's JSON tells.
 ///

@@ -7,7 +7,7 @@ use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use serde::Deserialize;
 
-use super::Wanted;
+use super::wanted::Wanted;
 use crate::backups::fault::{Fault, Reason};
 
 /// A number, or a number in quotes, or a time in words; anything else says nothing.

@@ -7,7 +7,7 @@ use super::loki::{loki, retention};
 use super::server::server;
 use crate::app::Failure;
 use crate::cli::args::Check;
-use crate::cli::input;
+use crate::cli::process::input;
 use crate::config::{self, Examined, Flags, Settings};
 use crate::instances::Budgets;
 use crate::packs::{self, Packs};

@@ -8,6 +8,7 @@ use super::rename::Names;
 use super::{grants, retention, rules};
 use crate::app::Failure;
 use crate::cli::args::{Export, Exported};
+use crate::cli::process::input;
 use crate::config::{self, Examined, Flags, Instance, InstanceKind, Settings};
 use crate::postgres::ConnInfo;
 
@@ -23,7 +24,7 @@ type File = (String, String);
 /// A configuration that cannot be used, a file that cannot be written.
 pub(in crate::cli) fn run(args: &Export) -> Result<(), Failure> {
     let Examined { settings, problems } =
-        config::examine(&crate::cli::input(args.config.clone(), Flags::default()));
+        config::examine(&input(args.config.clone(), Flags::default()));
     // Without a file the defaults are asked for: that nothing is watched is no problem here.
     if args.config.is_some() && problems.iter().any(|problem| problem.fatal) {
         return Err(Failure::Configuration(problems));

@@ -1,7 +1,7 @@
 //! The numbers that a record tells beyond its kind: by the server's English words, and by their place
 //! among the other numbers where the words are another language's. What cannot be told is absent.
 
-use super::{Event, EventKind, behind, number};
+use super::kind::{Event, EventKind};
 use crate::logs::record::Record;
 
 /// A sum that records add to: one series each.
@@ -390,6 +390,18 @@ pub(super) fn foreign_elapsed(message: &str) -> Option<f64> {
     (count == 3).then(|| numbers(usage).last())?
 }
 
+/// The rest of a text behind some words.
+pub(super) fn behind<'m>(message: &'m str, words: &str) -> Option<&'m str> {
+    let at = memchr::memmem::find(message.as_bytes(), words.as_bytes())?;
+    message.get(at + words.len()..)
+}
+
+/// A number with its unit behind it.
+pub(super) fn number(text: &str, unit: &str) -> Option<f64> {
+    let length = text.bytes().take_while(|b| b.is_ascii_digit() || *b == b'.').count();
+    text[length..].starts_with(unit).then(|| text[..length].parse().ok())?
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -398,7 +410,7 @@ mod tests {
     fn of(message: &str) -> Vec<(Figure, f64)> {
         let mut record = Record::new(Severity::Log, message);
         record.sqlstate = Some(SqlState::SUCCESS);
-        let event = super::super::classify(&record);
+        let event = super::super::classify::classify(&record);
         let mut found = Vec::new();
         figures(&record, &event, |figure, value| found.push((figure, value)));
         found

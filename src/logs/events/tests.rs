@@ -1,6 +1,8 @@
 //! Messages of PostgreSQL 13 to 18 and what they tell.
 
+use super::wording::BEGINNINGS;
 use super::*;
+use crate::logs::record::{Record, Severity, SqlState};
 
 fn of(severity: Severity, sqlstate: &str, message: &str) -> (Option<&'static str>, Option<f64>) {
     let mut record = Record::new(severity, message);

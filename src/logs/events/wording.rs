@@ -1,6 +1,6 @@
 //! The server's words.
 
-use super::EventKind;
+use super::kind::EventKind;
 
 /// How messages begin, in the wording of PostgreSQL 13 to 18, in the order of bytes. Those without a
 /// kind are frequent ones of which nothing more is to be found out.

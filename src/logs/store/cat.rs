@@ -3,7 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::shelf::{self, Place};
+use super::place::Place;
+use super::shelf;
 use super::shelves::{STORE, directory_name};
 use crate::logs::Severity;
 use crate::loki;

@@ -5,10 +5,11 @@
 
 mod cat;
 mod frame;
+mod place;
 mod shelf;
 mod shelves;
 
 pub use cat::{Query, Row, Rows, cat, routes};
 pub(super) use frame::{FilePosition, FrameHead};
-pub(super) use shelf::Place;
+pub(super) use place::Place;
 pub(super) use shelves::{Kept, Store};

@@ -6,21 +6,12 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use serde::{Deserialize, Serialize};
-
 use super::frame::{Found, Frame, FrameHead};
 
 const EXTENSION: &str = "segment";
 
 /// A segment is closed when it is this old, so that what is kept by age goes in pieces.
 const LONGEST_SPAN: Duration = Duration::from_secs(6 * 3600);
-
-/// A place in a shelf.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub(in crate::logs) struct Place {
-    pub segment: u64,
-    pub offset: u64,
-}
 
 /// A segment as its directory shows it.
 #[derive(Clone, Debug)]

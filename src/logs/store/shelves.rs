@@ -9,7 +9,8 @@ use std::time::{Duration, SystemTime};
 use prometheus::{Gauge, IntCounterVec};
 
 use super::frame::{FilePosition, Frame, FrameHead};
-use super::shelf::{self, Place, Segment, Shelf};
+use super::place::Place;
+use super::shelf::{self, Segment, Shelf};
 use crate::config::Redaction;
 use crate::logs::checkpoint::{Checkpoint, State};
 use crate::telemetry::Telemetry;

@@ -8,18 +8,7 @@ use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-use super::verify::{Seen, Verifier};
-
-/// How much of a server's certificate is verified.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Check {
-    /// Encryption alone: whoever answers is taken for the server.
-    Nothing,
-    /// That a trusted authority issued it and that it is valid now.
-    Chain,
-    /// The same, and that it is for the name that we connect to.
-    Full,
-}
+use super::verify::{Check, Seen, Verifier};
 
 /// All that a TLS session to a server is made from.
 pub struct ClientTls {

@@ -7,6 +7,6 @@ mod explain;
 mod verify;
 
 pub use certificate::Certificate;
-pub use client::{Check, ClientTls, read_certificates, system_roots};
+pub use client::{ClientTls, read_certificates, system_roots};
 pub use explain::explain;
-pub use verify::Seen;
+pub use verify::{Check, Seen};

@@ -16,7 +16,18 @@ use rustls::{
     CertificateError, DigitallySignedStruct, Error, OtherError, RootCertStore, SignatureScheme,
 };
 
-use super::{Certificate, Check};
+use super::certificate::Certificate;
+
+/// How much of a server's certificate is verified.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Check {
+    /// Encryption alone: whoever answers is taken for the server.
+    Nothing,
+    /// That a trusted authority issued it and that it is valid now.
+    Chain,
+    /// The same, and that it is for the name that we connect to.
+    Full,
+}
 
 /// The certificate that a server showed last, accepted or not.
 #[derive(Default, Debug)]

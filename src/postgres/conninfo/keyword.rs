@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::{ChannelBinding, ConnInfo, SslMode};
+use super::info::{ChannelBinding, ConnInfo, SslMode};
 use crate::secret::Secret;
 
 enum Treatment {

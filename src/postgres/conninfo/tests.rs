@@ -1,6 +1,7 @@
 //! Connection strings good and bad, and properties over all of them.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use proptest::prelude::*;
 

@@ -1,6 +1,6 @@
 //! The values of each escape: which bytes they hold, and how they are padded.
 
-use super::Escape;
+use super::field::Escape;
 
 /// How many bytes at the start satisfy `wanted`, at most `most`.
 pub(super) fn run(bytes: &[u8], most: usize, wanted: impl Fn(u8) -> bool) -> usize {

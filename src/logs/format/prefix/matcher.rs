@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use super::alphabet::{closed, padded, run, shorter};
-use super::{Escape, Match, Piece};
+use super::field::{Escape, Match, Piece};
 use crate::logs::format::keyword::keyword;
 
 /// Free text is bounded: names hold 63 bytes, of which each may be written as `\xNN`.

@@ -1,0 +1,110 @@
+//! From the setting to its pieces.
+
+use super::field::{Escape, Match, Piece};
+use super::matcher::{self, Run};
+
+/// A compiled `log_line_prefix`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Prefix {
+    text: String,
+    pieces: Vec<Piece>,
+    /// Whether a client may have chosen some of it.
+    names: bool,
+}
+
+impl Prefix {
+    /// Never fails: as in the server, an unknown escape prints nothing.
+    pub fn compile(log_line_prefix: &str) -> Self {
+        let bytes = log_line_prefix.as_bytes();
+        let mut pieces = Vec::new();
+        let mut literal = Vec::new();
+        let mut at = 0;
+        while at < bytes.len() {
+            let byte = bytes[at];
+            at += 1;
+            if byte != b'%' {
+                literal.push(byte);
+                continue;
+            }
+            if bytes.get(at) == Some(&b'%') {
+                literal.push(b'%');
+                at += 1;
+                continue;
+            }
+            let left = bytes.get(at) == Some(&b'-');
+            at += usize::from(left);
+            let mut width = 0_usize;
+            while let Some(digit) = bytes.get(at).filter(|b| b.is_ascii_digit()) {
+                width = width.saturating_mul(10).saturating_add(usize::from(digit - b'0'));
+                at += 1;
+            }
+            // The text ends within an escape: the server stops there.
+            let Some(&letter) = bytes.get(at) else { break };
+            at += 1;
+            if letter == b'q' {
+                flush(&mut literal, &mut pieces);
+                pieces.push(Piece::Stop);
+            } else if let Some(escape) = Escape::of(letter) {
+                flush(&mut literal, &mut pieces);
+                pieces.push(Piece::Field { escape, width, left });
+            }
+        }
+        flush(&mut literal, &mut pieces);
+        let names = pieces
+            .iter()
+            .any(|piece| matches!(piece, Piece::Field { escape, .. } if escape.is_free()));
+        Self { text: log_line_prefix.to_owned(), pieces, names }
+    }
+
+    /// As it was written.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    fn has(&self, wanted: Escape) -> bool {
+        self.pieces
+            .iter()
+            .any(|piece| matches!(piece, Piece::Field { escape, .. } if *escape == wanted))
+    }
+
+    /// Whether lines of several processes can be told apart.
+    pub fn has_pid(&self) -> bool {
+        self.has(Escape::Pid) || self.has(Escape::SessionId)
+    }
+
+    pub fn has_time(&self) -> bool {
+        self.has(Escape::Time) || self.has(Escape::TimeMillis) || self.has(Escape::Epoch)
+    }
+
+    /// The left-most way to read a prefix and a keyword at the start of the line.
+    pub fn matches(&self, line: &[u8]) -> Option<Match> {
+        Run::new(line).first(&self.pieces)
+    }
+
+    /// Every way to read the line, the left-most first.
+    pub fn all(&self, line: &[u8]) -> Vec<Match> {
+        let mut all = Run::new(line).all(&self.pieces);
+        all.sort_by_key(|found| found.end);
+        // One end may be reached by several splits of the names; the first stands.
+        all.dedup_by_key(|found| found.end);
+        all
+    }
+
+    /// Every way to read a line of which one is known; empty where that is the only one. There are
+    /// more where a client chose a name that looks like the rest of the prefix.
+    pub fn rivals(&self, line: &[u8], found: &Match) -> Vec<Match> {
+        let near = &line[found.text..line.len().min(found.text + 2 * matcher::MAX_FREE)];
+        let keyword = |colon: usize| near[colon..].starts_with(b":  ");
+        if !self.names || !memchr::memchr_iter(b':', near).any(keyword) {
+            return Vec::new();
+        }
+        let all = self.all(line);
+        if all.len() > 1 { all } else { Vec::new() }
+    }
+}
+
+fn flush(literal: &mut Vec<u8>, pieces: &mut Vec<Piece>) {
+    if !literal.is_empty() {
+        pieces.push(Piece::Literal(std::mem::take(literal).into_boxed_slice()));
+    }
+}
