@@ -219,10 +219,7 @@ mod tests {
         wanted.containers.clear();
         wanted.cluster = Some("shop".into());
         let found = pods(&wanted).unwrap();
-        assert_eq!(
-            found.iter().map(|pod| &*pod.cluster).collect::<Vec<_>>(),
-            ["shop", "shop", "shop"]
-        );
+        assert_eq!(found.iter().map(|pod| &*pod.cluster).collect::<Vec<_>>(), ["shop", "shop"]);
         wanted.root = root.path().join("nowhere");
         assert!(pods(&wanted).is_err());
     }

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use super::content::Content;
 use super::reader::{Desk, FileReader};
 use super::reading::Readings;
+use super::scan;
 use super::track::{Glance, Look, Tracked};
 use crate::config::Start;
 use crate::logs::Reading;
@@ -88,7 +89,7 @@ pub(super) struct Work {
 }
 
 impl Work {
-    fn new(files: Files, now: Instant) -> Self {
+    pub(super) fn new(files: Files, now: Instant) -> Self {
         Self {
             files,
             tracked: Vec::new(),
@@ -105,7 +106,7 @@ impl Work {
 
     /// A turn, behind a look at the directories where one is due; none when the source has left. The
     /// clock is the caller's.
-    fn step(&mut self, desk: &mut dyn Desk, now: Instant) -> Option<Look> {
+    pub(super) fn step(&mut self, desk: &mut dyn Desk, now: Instant) -> Option<Look> {
         if self.scanned.is_none_or(|last| now - last >= RESCAN) {
             self.scan(now);
             self.scanned = Some(now);
@@ -130,6 +131,9 @@ impl Work {
             let behind = !self.tracked[at].caught_up;
             if behind && std::mem::replace(&mut catching_up, true) {
                 at += 1;
+                continue;
+            }
+            if self.tracked[at].is_asleep() && !self.tracked[at].linked && self.rouse(at, now) {
                 continue;
             }
             if self.tracked[at].is_asleep() || !self.decide_reading(at, now) {
@@ -160,6 +164,32 @@ impl Work {
             at += 1;
         }
         outcome
+    }
+
+    /// A file that was closed for its quiet has lost its name. Where it has another one its writer may
+    /// still write to it: it is opened again, and left in its time. True where it is gone.
+    fn rouse(&mut self, at: usize, now: Instant) -> bool {
+        let tracked = &self.tracked[at];
+        let (id, key) = (tracked.id, tracked.seen.key());
+        let listing = tracked.seen.path.parent().map(scan::directory).unwrap_or_default();
+        let Some(seen) = listing.into_iter().find(|seen| seen.key() == key) else {
+            let end = self.tracked.remove(at).seen.size;
+            self.files.checkpoint.change(|state| {
+                if let Some(file) = state.files.get_mut(&id) {
+                    file.end = Some(end);
+                }
+            });
+            return true;
+        };
+        let before = self.tracked.len();
+        if let Err(e) = self.awaken(&seen, now) {
+            self.complain(&seen.path, &e);
+        }
+        if self.tracked.len() < before || self.tracked[at].id != id {
+            return true;
+        }
+        self.tracked[at].watch(now);
+        false
     }
 
     /// Whether a scan has just found something of it, or something of it is still in hand.

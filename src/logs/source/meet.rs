@@ -32,7 +32,7 @@ const FORGET: i64 = 7 * 24 * MISSING;
 
 /// What came of meeting a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Met {
+pub(super) enum Met {
     /// It is followed from now on.
     New,
     /// It is followed already, or nothing is left to read in it.
@@ -341,7 +341,7 @@ impl Work {
     }
 
     /// A file that was closed for its quiet has changed.
-    fn awaken(&mut self, seen: &Seen, now: Instant) -> io::Result<Met> {
+    pub(super) fn awaken(&mut self, seen: &Seen, now: Instant) -> io::Result<Met> {
         let at = self.tracked.iter().position(|t| t.is_asleep() && t.seen.key() == seen.key());
         let Some(at) = at else { return Ok(Met::Known) };
         let id = self.tracked[at].id;

@@ -11,6 +11,8 @@ mod reader;
 mod reading;
 mod scan;
 mod stdin;
+#[cfg(test)]
+mod tests;
 mod track;
 
 pub use crowd::{Container, Member, containers, docker_members, pods};

@@ -286,6 +286,11 @@ impl Tracked {
             && self.readers.iter().all(|r| r.is_settled() && r.end() == r.offset())
     }
 
+    /// Its writer may have opened another one, or may still do so: it is watched for a while.
+    pub(super) fn watch(&mut self, now: Instant) {
+        self.last_growth = now;
+    }
+
     /// Closes the file; all of it must be acknowledged. Its next change opens it again.
     pub(super) fn sleep(&mut self) {
         self.file = None;
