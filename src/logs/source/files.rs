@@ -67,7 +67,8 @@ pub(super) struct Named {
     pub(super) seen: Instant,
 }
 
-/// The source at work: here how its files are read, in `meet` how they are found and left.
+/// The source at work: here how its files are read, in `meet` how they are found, in `kin` what copies
+/// are to one another, in `leave` how they are left.
 pub(super) struct Work {
     pub(super) files: Files,
     /// In the order in which they are to be read: oldest first.
