@@ -9,7 +9,7 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 
 use super::help;
-use crate::config;
+use crate::config::{self, LogFormat, Masking};
 use crate::logs::Severity;
 use crate::postgres::password_in_argument;
 
@@ -173,7 +173,7 @@ pub enum Logs {
 }
 
 /// `pgvigil logs parse`.
-#[derive(Debug, Default, clap::Args)]
+#[derive(Debug, clap::Args)]
 #[command(after_help = help::PARSE_AFTER)]
 pub struct Parse {
     /// Log files; - is standard input
@@ -188,13 +188,40 @@ pub struct Parse {
     #[arg(long, value_name = "ZONE")]
     pub time_zone: Option<String>,
 
+    /// How the lines are written, where that is known; what is of another format is no record
+    #[arg(long, value_name = "FORMAT", default_value = "auto", value_parser = input_format())]
+    pub input_format: LogFormat,
+
     /// What is masked, as on a route
-    #[arg(long, value_name = "LEVEL", value_enum, default_value_t)]
+    #[arg(long, value_name = "LEVEL", value_enum, default_value_t, conflicts_with = "config")]
     pub redact: Redact,
+
+    /// Mask what this regular expression fits; may be given several times
+    #[arg(long, value_name = "REGEX", allow_hyphen_values = true, value_parser = pattern)]
+    pub pattern: Vec<String>,
+
+    /// A configuration, a YAML file: show what one of its routes lets through, masked as it says
+    #[arg(long, short, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// Which route [default: the first]
+    #[arg(long, value_name = "NAME", requires = "config")]
+    pub route: Option<String>,
 
     /// How records are printed
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
     pub format: Format,
+}
+
+fn input_format() -> impl TypedValueParser<Value = LogFormat> {
+    PossibleValuesParser::new(LogFormat::WORDS.map(|(word, _)| word)).try_map(|word| {
+        let found = LogFormat::WORDS.into_iter().find(|(known, _)| *known == word);
+        found.map(|(_, format)| format).ok_or("no format of a log")
+    })
+}
+
+fn pattern(text: &str) -> Result<String, String> {
+    Masking::compile(text).map(|_| text.to_owned()).map_err(|why| format!("the pattern {why}"))
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -347,7 +374,7 @@ pub fn parse(
 }
 
 /// Flags whose value is free text, which may look like a DSN (`%m [%p]: user=%u@%d`) and is none.
-const FREE_TEXT: [&str; 2] = ["--line-prefix", "--grep"];
+const FREE_TEXT: [&str; 3] = ["--line-prefix", "--pattern", "--grep"];
 
 fn password_among(arguments: &[OsString]) -> bool {
     arguments.windows(2).any(|pair| {
@@ -502,6 +529,7 @@ mod tests {
             &["query", "x", "--dsn", "host=h user=u passfile=/x sslmode=require"][..],
             &["query", "x", "--dsn", "postgresql://u@h:5432/d"],
             &["logs", "parse", "--line-prefix", "%m [%p]: user=%u@%d ", "x.log"],
+            &["logs", "parse", "--pattern", "://u:(.*)@", "x.log"],
             &["logs", "cat", "--grep=password=x"],
         ] {
             assert!(parse_with(line, &[]).is_ok(), "{line:?}");

@@ -64,8 +64,17 @@ Examples:
 No password is ever printed.";
 
 pub(super) const PARSE_AFTER: &str = "\
-Example:
-  pgvigil logs parse --line-prefix '%m [%p] %q%u@%d ' /var/log/postgresql/postgresql-17-main.log";
+Examples:
+  pgvigil logs parse --line-prefix '%m [%p] %q%u@%d ' /var/log/postgresql/postgresql-17-main.log
+  docker logs pg 2>&1 | pgvigil logs parse -
+  pgvigil logs parse --input-format csv --redact literals --format json log/postgresql-Mon.csv
+
+To try masks and filters on a sample before they go into a configuration, or as they stand there:
+  pgvigil logs parse --pattern '\\b\\d{4}-\\d{4}\\b' sample.log
+  pgvigil logs parse --config pgvigil.yaml --route developer sample.log
+
+Records are on stdout; on stderr stands for each file how many there were, what was masked, and which
+log_line_prefix its lines look like. Nothing is sent, and no server is asked.";
 
 pub(super) const CAT_AFTER: &str = "\
 Examples:

@@ -8,8 +8,12 @@ use std::time::Instant;
 
 use jiff::Timestamp;
 
+use super::args;
+use super::process::{coloured, input};
+use crate::app::Failure;
+use crate::config::{self, Flags, LogFormat, Masking, Redaction, Route};
 use crate::logs::{
-    Assembler, Counts, Level, Prefix, Reading, Record, Redacted, Severity, classify, entry, redact,
+    Assembler, Counts, Prefix, Reading, Record, Redacted, Rules, Severity, classify, entry,
 };
 
 /// How much of a file's beginning a prefix is guessed from.
@@ -19,25 +23,97 @@ const SAMPLE: usize = 64 * 1024;
 const LINE: usize = 256 * 1024;
 
 /// What is shown, and how.
-#[derive(Clone, Debug)]
-pub(super) struct Parse {
+#[derive(Debug)]
+struct Parse {
     /// `-` is standard input.
-    pub files: Vec<PathBuf>,
+    files: Vec<PathBuf>,
     /// None: guessed from the lines.
-    pub line_prefix: Option<String>,
-    pub time_zone: Option<String>,
-    pub verbosity: Option<String>,
-    pub redact: Level,
+    line_prefix: Option<String>,
+    time_zone: Option<String>,
+    format: LogFormat,
+    /// Which records, and what of them is masked.
+    rules: Rules,
     /// One JSON object a record.
-    pub json: bool,
+    json: bool,
     /// For a terminal: coloured, control characters made visible.
-    pub colour: bool,
+    colour: bool,
+}
+
+/// `pgvigil logs parse` on the real streams.
+///
+/// # Errors
+/// When a file cannot be read, after all the others are shown, or the configuration has no such route.
+pub(super) fn run(args: &args::Parse) -> Result<(), Failure> {
+    let json = args.format == args::Format::Json;
+    let parse = Parse {
+        files: args.files.clone(),
+        line_prefix: args.line_prefix.clone(),
+        time_zone: args.time_zone.clone(),
+        format: args.input_format,
+        rules: Rules::new(&route(args)?),
+        json,
+        colour: !json && coloured(&io::stdout()),
+    };
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    let shown = show(&parse, &mut io::stdin(), &mut out, &mut io::stderr());
+    match shown.and_then(|all| out.flush().map(|()| all)) {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(Failure::Unavailable("a file could not be read; see above".to_owned())),
+        // `| head` has seen enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        Err(error) => Err(Failure::Internal(format!("cannot print: {error}"))),
+    }
+}
+
+/// The configuration's route, or one that lets everything through; with the patterns asked for.
+fn route(args: &args::Parse) -> Result<Route, Failure> {
+    let mut route = match &args.config {
+        Some(file) => configured(file, args.route.as_deref())?,
+        None => Route {
+            name: String::new(),
+            redact: match args.redact {
+                args::Redact::Credentials => Redaction::Credentials,
+                args::Redact::Literals => Redaction::Literals,
+            },
+            tenant: None,
+            keep: None,
+            databases: Vec::new(),
+            include_events: Vec::new(),
+            exclude_events: Vec::new(),
+            patterns: Vec::new(),
+        },
+    };
+    route.patterns.extend(
+        args.pattern
+            .iter()
+            .map(|pattern| Masking { pattern: pattern.clone(), replace: Masking::MASK.to_owned() }),
+    );
+    Ok(route)
+}
+
+fn configured(file: &Path, name: Option<&str>) -> Result<Route, Failure> {
+    let examined = config::examine(&input(Some(file.to_owned()), Flags::default()));
+    if examined.problems.iter().any(|problem| problem.fatal) {
+        return Err(Failure::Configuration(examined.problems));
+    }
+    let routes = examined.settings.logs.map(|logs| logs.routes).unwrap_or_default();
+    let names: Vec<String> = routes.iter().map(|route| route.name.clone()).collect();
+    let mut found = routes.into_iter().filter(|route| name.is_none_or(|name| route.name == name));
+    found.next().ok_or_else(|| {
+        let file = file.display();
+        Failure::Usage(match name {
+            Some(name) if !names.is_empty() => {
+                format!("{file} has no route {name}; ask for one of: {}", names.join(", "))
+            }
+            _ => format!("{file} reads no logs, so it has no routes; add `logs: {{sources: […]}}`"),
+        })
+    })
 }
 
 /// Shows the records of all files on `out`, and what was met on `notes`. Gives false where a file could
 /// not be read, which is told on `notes`; the others are shown all the same. An error is one of
 /// writing.
-pub(super) fn run(
+fn show(
     parse: &Parse,
     stdin: &mut dyn Read,
     out: &mut dyn Write,
@@ -51,51 +127,51 @@ pub(super) fn run(
         } else {
             match File::open(path) {
                 Ok(mut opened) => file(parse, &mut opened, out),
-                Err(error) => Err(Failure::Read(error)),
+                Err(error) => Err(Fault::Read(error)),
             }
         };
         match shown {
             Ok(met) => writeln!(notes, "{name}: {met}")?,
-            Err(Failure::Read(error)) => {
+            Err(Fault::Read(error)) => {
                 all = false;
                 writeln!(
                     notes,
                     "{name}: can't be read ({error}); give a log file that this user may read"
                 )?;
             }
-            Err(Failure::Write(error)) => return Err(error),
+            Err(Fault::Write(error)) => return Err(error),
         }
     }
     Ok(all)
 }
 
-enum Failure {
+enum Fault {
     Read(io::Error),
     Write(io::Error),
 }
 
 /// Shows one file's records; gives a sentence about it.
-fn file(parse: &Parse, input: &mut dyn Read, out: &mut dyn Write) -> Result<String, Failure> {
+fn file(parse: &Parse, input: &mut dyn Read, out: &mut dyn Write) -> Result<String, Fault> {
     let mut input = BufReader::with_capacity(SAMPLE, input);
-    let sample = input.fill_buf().map_err(Failure::Read)?;
+    let sample = input.fill_buf().map_err(Fault::Read)?;
     let guessed = match &parse.line_prefix {
         Some(_) => None,
         None => Prefix::guess(sample),
     };
     let prefix = parse.line_prefix.as_deref().or(guessed.as_ref().map(Prefix::as_str));
-    let reading = Reading::new(prefix, parse.time_zone.as_deref(), parse.verbosity.as_deref());
+    let reading = Reading::new(prefix, parse.time_zone.as_deref(), None).of(parse.format);
     let mut assembler = Assembler::new(reading);
     let mut met = Met::default();
     let mut at = 0;
     let mut line = Vec::new();
     let now = Instant::now();
-    while let Some(length) = next_line(&mut input, &mut line).map_err(Failure::Read)? {
+    while let Some(length) = next_line(&mut input, &mut line).map_err(Fault::Read)? {
         assembler.line(&line, at..at + length, now);
         at += length;
-        met.show(parse, &mut assembler, out).map_err(Failure::Write)?;
+        met.show(parse, &mut assembler, out).map_err(Fault::Write)?;
     }
     assembler.finish();
-    met.show(parse, &mut assembler, out).map_err(Failure::Write)?;
+    met.show(parse, &mut assembler, out).map_err(Fault::Write)?;
     Ok(met.sentence(prefix, guessed.is_some(), assembler.counts()))
 }
 
@@ -123,6 +199,8 @@ fn next_line(input: &mut dyn BufRead, line: &mut Vec<u8>) -> io::Result<Option<u
 #[derive(Default)]
 struct Met {
     records: u64,
+    /// Records that the route does not let through.
+    others: u64,
     redacted: Redacted,
 }
 
@@ -136,8 +214,12 @@ impl Met {
         while let Some(record) = assembler.ready() {
             // What it is, is told by what it was.
             let event = classify(&record);
-            let (record, redacted) = redact(record, parse.redact);
+            let Some((record, redacted)) = parse.rules.shown(&record, &event) else {
+                self.others += 1;
+                continue;
+            };
             self.records += 1;
+            self.redacted.patterns += redacted.patterns;
             self.redacted.credentials += redacted.credentials;
             self.redacted.literals += redacted.literals;
             let metadata = entry::metadata(&record, &event);
@@ -161,6 +243,8 @@ impl Met {
             (counts.ambiguous, "lines with a name like a prefix"),
             (self.redacted.credentials, "credentials masked"),
             (self.redacted.literals, "literals masked"),
+            (self.redacted.patterns, "places masked by patterns"),
+            (self.others, "records that the route leaves out"),
         ] {
             if count > 0 {
                 let _ = write!(text, ", {count} {words}");
@@ -208,9 +292,11 @@ fn json(
     pair("line", &quoted(&entry::line(record)));
     pair("start", &record.bytes.start.to_string());
     pair("end", &record.bytes.end.to_string());
-    for (name, count) in
-        [("redacted_credentials", redacted.credentials), ("redacted_literals", redacted.literals)]
-    {
+    for (name, count) in [
+        ("redacted_credentials", redacted.credentials),
+        ("redacted_literals", redacted.literals),
+        ("redacted_patterns", redacted.patterns),
+    ] {
         if count > 0 {
             pair(name, &count.to_string());
         }
@@ -241,7 +327,11 @@ fn plain(
     for (name, value) in metadata {
         let _ = write!(text, " {name}={}", visible(value, colour));
     }
-    for (name, count) in [("credentials", redacted.credentials), ("literals", redacted.literals)] {
+    for (name, count) in [
+        ("credentials", redacted.credentials),
+        ("literals", redacted.literals),
+        ("by patterns", redacted.patterns),
+    ] {
         if count > 0 {
             let _ = write!(text, " [{count} {name} masked]");
         }
@@ -281,18 +371,32 @@ mod tests {
 2026-03-04 09:15:01.300 UTC [77] LOG:  checkpoint starting: \x1b]0;evil\x07
 ";
 
-    fn parse(json: bool, colour: bool) -> (String, String) {
-        let parse = Parse {
-            files: vec!["-".into()],
+    fn asked(files: &[&str], json: bool, colour: bool) -> Parse {
+        let route = Route {
+            name: String::new(),
+            redact: Redaction::Credentials,
+            tenant: None,
+            keep: None,
+            databases: Vec::new(),
+            include_events: Vec::new(),
+            exclude_events: Vec::new(),
+            patterns: Vec::new(),
+        };
+        Parse {
+            files: files.iter().map(PathBuf::from).collect(),
             line_prefix: None,
             time_zone: None,
-            verbosity: None,
-            redact: Level::Credentials,
+            format: LogFormat::Auto,
+            rules: Rules::new(&route),
             json,
             colour,
-        };
+        }
+    }
+
+    fn parse(json: bool, colour: bool) -> (String, String) {
         let (mut out, mut notes) = (Vec::new(), Vec::new());
-        assert!(run(&parse, &mut LOG.as_bytes(), &mut out, &mut notes).unwrap());
+        let asked = asked(&["-"], json, colour);
+        assert!(show(&asked, &mut LOG.as_bytes(), &mut out, &mut notes).unwrap());
         (String::from_utf8(out).unwrap(), String::from_utf8(notes).unwrap())
     }
 
@@ -335,17 +439,9 @@ mod tests {
 
     #[test]
     fn a_missing_file_is_told_and_the_rest_is_shown() {
-        let parse = Parse {
-            files: vec!["/nonexistent/x.log".into(), "-".into()],
-            line_prefix: Some("%m [%p] ".into()),
-            time_zone: None,
-            verbosity: None,
-            redact: Level::Credentials,
-            json: false,
-            colour: false,
-        };
+        let asked = asked(&["/nonexistent/x.log", "-"], false, false);
         let (mut out, mut notes) = (Vec::new(), Vec::new());
-        assert!(!run(&parse, &mut LOG.as_bytes(), &mut out, &mut notes).unwrap());
+        assert!(!show(&asked, &mut LOG.as_bytes(), &mut out, &mut notes).unwrap());
         assert!(
             String::from_utf8_lossy(&notes)
                 .starts_with("/nonexistent/x.log: can't be read (No such file")

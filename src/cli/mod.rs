@@ -14,11 +14,10 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use args::{Command, Logs};
-use process::{coloured, environment, input};
+use process::{environment, input};
 
 use crate::app::{self, Failure};
 use crate::config::{self, Flags};
-use crate::logs::Level;
 use crate::telemetry;
 
 /// The program: what `main` returns.
@@ -41,7 +40,7 @@ pub fn main() -> ExitCode {
         Command::Check(check) => block_on(check::run(check)),
         Command::Query(query) => block_on(query::run(query)),
         Command::Export(export) => export::run(&export),
-        Command::Logs(Logs::Parse(parse)) => show_records(parse),
+        Command::Logs(Logs::Parse(parse)) => logs_parse::run(&parse),
         Command::Logs(Logs::Cat(cat)) => logs_cat::run(&cat, &environment),
     };
     match ended {
@@ -54,31 +53,6 @@ pub fn main() -> ExitCode {
             }
             ExitCode::from(failure.code())
         }
-    }
-}
-
-/// `pgvigil logs parse` on the real streams.
-fn show_records(args: args::Parse) -> Result<(), Failure> {
-    let parse = logs_parse::Parse {
-        files: args.files,
-        line_prefix: args.line_prefix,
-        time_zone: args.time_zone,
-        verbosity: None,
-        redact: match args.redact {
-            args::Redact::Credentials => Level::Credentials,
-            args::Redact::Literals => Level::Literals,
-        },
-        json: args.format == args::Format::Json,
-        colour: coloured(&std::io::stdout()),
-    };
-    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
-    let shown = logs_parse::run(&parse, &mut std::io::stdin(), &mut out, &mut std::io::stderr());
-    match shown.and_then(|all| out.flush().map(|()| all)) {
-        Ok(true) => Ok(()),
-        Ok(false) => Err(Failure::Unavailable("a file could not be read; see above".to_owned())),
-        // `| head` has seen enough.
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        Err(error) => Err(Failure::Internal(format!("cannot print: {error}"))),
     }
 }
 

@@ -65,7 +65,7 @@ pub(super) fn patterns(list: &Item<'_>) -> Vec<Masking> {
             Ok(text.to_owned())
         })?;
         let replace = block.get("replace").and_then(|item| item.text());
-        Some(Masking { pattern, replace: replace.unwrap_or_else(|| "***".to_owned()) })
+        Some(Masking { pattern, replace: replace.unwrap_or_else(|| Masking::MASK.to_owned()) })
     };
     if list.is_map() {
         list.fatal("`patterns` is a list", "begin each pattern with a dash, `- pattern: …`");

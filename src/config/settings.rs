@@ -360,6 +360,8 @@ pub struct Masking {
 impl Masking {
     /// The memory that a compiled pattern may take, and as much for its cache.
     pub const PATTERN_BYTES: usize = 4 << 20;
+    /// What stands in the place of a secret, unless the user says otherwise.
+    pub const MASK: &str = "***";
 
     /// # Errors
     /// A sentence's end, when the pattern is none, or takes too much memory.

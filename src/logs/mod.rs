@@ -32,6 +32,6 @@ pub use lane::Standing;
 pub use pipeline::{FileStatus, LaneStatus, LogStatus, Shipper, SourceStatus};
 pub use record::{Fields, Format, Key, Part, Record, Severity, SqlState};
 pub use redact::{Counts as Redacted, Level, redact};
-pub use route::kept_in_loki;
+pub use route::{Rules, kept_in_loki};
 pub use source::{Container, Member, containers, docker_members, pods};
 pub use works::{Session, StartError};

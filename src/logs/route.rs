@@ -3,7 +3,7 @@
 use glob::Pattern;
 
 use super::events::{Event, statements};
-use super::redact::{Level, Patterns};
+use super::redact::{Counts, Level, Patterns, redacted};
 use super::{Key, Record};
 use crate::config::{self, Destination, LogInput, LogSource, Redaction, STATEMENT_KINDS, Settings};
 use crate::loki::StreamLabels;
@@ -15,7 +15,7 @@ const SERVICE: &str = "postgresql";
 
 /// A route's rules, ready for use.
 #[derive(Debug)]
-pub(super) struct Rules {
+pub struct Rules {
     pub(super) name: String,
     pub(super) level: Level,
     pub(super) tenant: Option<String>,
@@ -28,7 +28,7 @@ pub(super) struct Rules {
 }
 
 impl Rules {
-    pub(super) fn new(route: &config::Route) -> Self {
+    pub fn new(route: &config::Route) -> Self {
         Self {
             name: route.name.clone(),
             level: match route.redact {
@@ -46,6 +46,19 @@ impl Rules {
                 .chain(&route.exclude_events)
                 .any(|kind| STATEMENT_KINDS.contains(&kind.as_str())),
         }
+    }
+
+    /// The record as the route's readers get it, and what was masked; none where they do not.
+    pub fn shown(&self, record: &Record, event: &Event) -> Option<(Record, Counts)> {
+        if !self.wants(record, event) {
+            return None;
+        }
+        let (masked, mut counts) = redacted(record, self.level);
+        let mut masked = masked.into_owned();
+        if !self.patterns.is_empty() {
+            (masked, counts.patterns) = self.patterns.mask(masked);
+        }
+        Some((masked, counts))
     }
 
     /// Whether the route's readers get the record. A route for some databases gets nothing that

@@ -140,6 +140,41 @@ fn settings_that_keep_the_log_from_telling_are_told() {
         cluster.await_sql("SHOW log_statement", "ddl");
         let (said, notes, code) = of("log/*.log", "");
         assert_eq!((code, said.as_str()), (Some(0), ""), "{notes}");
+        // What leaves a record without its statement, its parameters, its time and its process.
+        for setting in [
+            "log_min_error_statement = panic",
+            "log_parameter_max_length = 0",
+            "log_line_prefix = '%u@%d %r %a %e '",
+            "log_connections = off",
+        ] {
+            cluster.sql(&format!("ALTER SYSTEM SET {setting}"));
+        }
+        if major >= 18 {
+            cluster.sql("ALTER SYSTEM SET log_connections = 'receipt, setup_durations'");
+        }
+        cluster.sql("SELECT pg_reload_conf()");
+        cluster.await_sql("SHOW log_parameter_max_length", "0");
+        let (said, _, _) = of("log/*.log", "  routes: [{name: admin}, {name: audit}]\n");
+        for (part, words) in [
+            ("log_min_error_statement is panic", "set log_min_error_statement = error"),
+            ("log_parameter_max_length is 0", "route audit is for audits"),
+            ("log_line_prefix", "does not name time (%m), process (%p);"),
+            ("log_connections is", if major >= 18 { "add authorization" } else { "is off, so" }),
+        ] {
+            let told = line(&said, part);
+            assert!(told.contains("pgvigil.yaml:4:7: shop: ") && told.contains(words), "{told}");
+        }
+        // The developers' route alone wants no parameters.
+        let (said, _, _) = of("log/*.log", "");
+        assert!(!said.contains("log_parameter_max_length"), "{said}");
+        // All that 18 can say of a login.
+        if major >= 18 {
+            cluster.sql("ALTER SYSTEM SET log_connections = 'authorization'");
+            cluster.sql("SELECT pg_reload_conf()");
+            cluster.await_sql("SHOW log_connections", "authorization");
+            let (said, _, _) = of("log/*.log", "");
+            assert!(!said.contains("log_connections"), "{said}");
+        }
         // A pattern that no file of the server fits.
         let (said, _, _) = of("log/*.txt", "");
         assert!(

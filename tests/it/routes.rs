@@ -1,7 +1,12 @@
 //! Routes over a real server's log: who reads what, and what the users' own patterns mask.
 
+use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
+use tempfile::TempDir;
+
+use crate::support::agent::pgvigil;
 use crate::support::loki::{Entry, Stub};
 use crate::support::postgres::{Options, Stop, edges};
 use crate::support::river::Bed;
@@ -96,5 +101,77 @@ fn who_did_what_goes_to_those_who_ask() {
         let masked = river.value("pgvigil_log_redacted_total", &[("kind", "patterns")]);
         assert!(masked.is_some_and(|masked| masked >= 4.0), "{masked:?}");
         assert!(river.stop(Duration::from_secs(10)));
+    }
+}
+
+/// `pgvigil logs parse` with these arguments behind a sample: its code, stdout and stderr.
+fn parse(directory: &Path, arguments: &[&str]) -> (i32, String, String) {
+    let sample = directory.join("sample.log");
+    let prefix = "2026-03-04 09:15:01.207 UTC [7] app@";
+    let lines = [
+        "shop LOG:  statement: INSERT INTO cards VALUES ('1234-5678', 7)",
+        "shop LOG:  connection authorized: user=app database=shop",
+        "crm LOG:  statement: ALTER ROLE app PASSWORD 'hunter2' -- 1111-2222",
+    ];
+    let text: String = lines.map(|line| format!("{prefix}{line}\n")).concat();
+    fs::write(&sample, text).unwrap();
+    let output =
+        pgvigil(&["logs", "parse"]).args(arguments).arg(&sample).output().expect("a program");
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn masks_and_filters_are_tried_on_a_sample() {
+    let directory = TempDir::new().unwrap();
+    let parse = |arguments: &[&str]| parse(directory.path(), arguments);
+    let pattern = r"\b(\d{4})-\d{4}\b";
+    let (code, out, notes) = parse(&["--pattern", pattern, "--pattern", "app"]);
+    assert_eq!(code, 0, "{notes}");
+    assert!(out.contains("VALUES ('***', 7)") && out.contains("user=***"), "{out}");
+    assert!(
+        out.contains("PASSWORD '***' -- ***") && out.contains("[1 credentials masked]"),
+        "{out}"
+    );
+    assert!(!out.contains("app"), "{out}");
+    assert!(notes.contains("3 records") && notes.contains("places masked by patterns"), "{notes}");
+
+    let file = directory.path().join("pgvigil.yaml");
+    let config = format!(
+        "logs:\n  sources: [{{files: [/x/*.log]}}]\n  patterns: [{{pattern: '{pattern}', replace: '$$1-####'}}]\n  \
+         routes:\n    - name: admin\n    - {{name: developer, redact: literals, databases: [shop], \
+         exclude_events: [connection]}}\n    - {{name: audit, include_events: [role]}}\n"
+    );
+    fs::write(&file, config).unwrap();
+    let file = file.display().to_string();
+    let (_, out, notes) = parse(&["--config", &file, "--format", "json"]);
+    assert!(out.contains("VALUES ('1234-####', 7)") && out.contains("'***' -- 1111-####"), "{out}");
+    assert!(out.contains("\"redacted_patterns\":1"), "{out}");
+    assert!(notes.contains("3 records,"), "{notes}");
+    let (_, out, notes) = parse(&["--config", &file, "--route", "developer"]);
+    assert!(out.contains("VALUES ('?', ?)") && !out.contains("hunter2"), "{out}");
+    assert!(
+        notes.contains("1 records,") && notes.contains("2 records that the route leaves out"),
+        "{notes}"
+    );
+    let (_, out, _) = parse(&["--config", &file, "--route", "audit"]);
+    assert!(out.contains("ALTER ROLE") && !out.contains("INSERT"), "{out}");
+
+    // One format alone: there is no csv here.
+    let (_, out, notes) = parse(&["--input-format", "csv"]);
+    assert!(notes.contains("3 lines that are no records") && !out.contains("severity="), "{notes}");
+
+    for (arguments, words) in [
+        (&["--pattern", "(x"][..], "the pattern "),
+        (&["--route", "audit"], "--config"),
+        (
+            &["--config", &file, "--route", "odit"],
+            "has no route odit; ask for one of: admin, developer, audit",
+        ),
+        (&["--input-format", "xml"], "possible values"),
+    ] {
+        let (code, _, notes) = parse(arguments);
+        assert_eq!(code, 64, "{arguments:?}");
+        assert!(notes.contains(words), "{arguments:?}: {notes}");
     }
 }

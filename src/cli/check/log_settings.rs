@@ -13,6 +13,10 @@ pub(super) type Settings = BTreeMap<String, String>;
 /// A prefix with which a record names all that can be named, and which is read without doubt.
 const PREFIX: &str = "%m [%p] %e %q%u@%d %r %a ";
 
+/// Words of `log_connections` with which it names who logged in: all but 18's `receipt` and
+/// `setup_durations`.
+const LOGINS: [&str; 7] = ["on", "true", "yes", "1", "all", "authentication", "authorization"];
+
 /// What a prefix should name, by the escapes that do.
 const WANTED: [(&[char], &str); 7] = [
     (&['m', 't', 'n'], "time (%m)"),
@@ -38,6 +42,7 @@ pub(super) fn advice(
     }
     found.extend(statements(settings));
     found.extend(audit(settings, routes));
+    found.extend(parameters(settings, routes));
     found
 }
 
@@ -188,6 +193,13 @@ fn statements(settings: &Settings) -> Vec<(String, String)> {
             "log_connections is off, so that the log does not say who logged in".into(),
             "set log_connections = on and reload the server",
         );
+    } else if let Some(list) = settings.get("log_connections")
+        && !LOGINS.into_iter().any(|word| lists(settings, "log_connections", word))
+    {
+        add(
+            format!("log_connections is {list}, so that the log does not say who logged in"),
+            "add authorization to log_connections and reload the server",
+        );
     }
     if let Some(level) = settings.get("log_min_error_statement")
         && ["log", "fatal", "panic"].contains(&level.as_str())
@@ -200,12 +212,33 @@ fn statements(settings: &Settings) -> Vec<(String, String)> {
     found
 }
 
-/// A route for audits, and what makes such records.
-fn audit(settings: &Settings, routes: &[Route]) -> Option<(String, String)> {
-    let route = routes.iter().find(|route| {
+/// A route that is for audits.
+fn auditing(routes: &[Route]) -> Option<&Route> {
+    routes.iter().find(|route| {
         route.include_events.iter().any(|kind| kind == "audit")
             || route.name.to_ascii_lowercase().contains("audit")
-    })?;
+    })
+}
+
+/// Statements without the values that were given to them do not say what was done.
+fn parameters(settings: &Settings, routes: &[Route]) -> Option<(String, String)> {
+    let route = auditing(routes)?;
+    is(settings, "log_parameter_max_length", &["0"]).then(|| {
+        (
+            format!(
+                "route {} is for audits, and log_parameter_max_length is 0, so that statements lack \
+                 their parameters",
+                route.name
+            ),
+            "set log_parameter_max_length = -1, for all of them, or a size in bytes, and reload the server"
+                .to_owned(),
+        )
+    })
+}
+
+/// What makes records for a route that is for audits.
+fn audit(settings: &Settings, routes: &[Route]) -> Option<(String, String)> {
+    let route = auditing(routes)?;
     settings.get("shared_preload_libraries")?;
     let loaded = ["shared_preload_libraries", "session_preload_libraries"]
         .into_iter()
@@ -292,6 +325,7 @@ mod tests {
             ("log_statement", "none", LogFormat::Auto, "log_statement = ddl"),
             ("log_connections", "off", LogFormat::Auto, "log_connections = on"),
             ("log_connections", "", LogFormat::Auto, "log_connections = on"),
+            ("log_connections", "receipt, setup_durations", LogFormat::Auto, "add authorization"),
             ("log_min_error_statement", "panic", LogFormat::Auto, "is panic, so that"),
             ("log_line_prefix", "%m [%p] ", LogFormat::Auto, "not name user (%u), database (%d)"),
             ("log_line_prefix", "%t %c %u %d %h %-10a", LogFormat::Auto, "not name SQLSTATE (%e);"),

@@ -146,4 +146,4 @@ async fn log(
 
 const LOG_SETTINGS: &str = "SELECT name, setting FROM pg_catalog.pg_settings WHERE name IN (\
     'log_destination', 'logging_collector', 'log_directory', 'log_filename', 'log_line_prefix', 'log_statement', 'log_connections', \
-    'log_min_error_statement', 'shared_preload_libraries', 'session_preload_libraries', 'pgaudit.log')";
+    'log_min_error_statement', 'log_parameter_max_length', 'shared_preload_libraries', 'session_preload_libraries', 'pgaudit.log')";
