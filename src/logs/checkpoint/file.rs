@@ -22,8 +22,10 @@ pub(in crate::logs) enum Loaded {
     Current,
     /// The newest generation was damaged or missing.
     Previous,
-    /// Both generations were damaged: as if it were a first start.
+    /// Both generations were damaged.
     Damaged,
+    /// There was one, as the lock says, and none is left.
+    Gone,
 }
 
 /// A line with the format and the CRC-32 of the rest, then the state in JSON.

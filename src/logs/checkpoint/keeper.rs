@@ -15,6 +15,11 @@ use super::{Loaded, State, file};
 use crate::task::Stop;
 use crate::telemetry::Telemetry;
 
+/// Whoever holds its lock owns the directory.
+const LOCK: &str = "lock";
+/// What it holds once a checkpoint has been written.
+const MARK: &str = "a checkpoint has been written here\n";
+
 /// Why the state directory cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -66,6 +71,7 @@ pub(in crate::logs) struct Checkpoint {
     saves: IntCounter,
     errors: IntCounter,
     saved_at: Option<SystemTime>,
+    lost: bool,
 }
 
 struct Versioned {
@@ -88,7 +94,7 @@ impl Checkpoint {
             .create(true)
             .truncate(false)
             .write(true)
-            .open(directory.join("lock"))
+            .open(directory.join(LOCK))
             .map_err(fail)?;
         match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
@@ -97,10 +103,14 @@ impl Checkpoint {
             }
             Err(e) => return Err(fail(e.into())),
         }
-        let (state, loaded) = file::load(directory).map_err(fail)?;
+        let (state, mut loaded) = file::load(directory).map_err(fail)?;
+        let marked = lock.metadata().map_err(fail)?.len() > 0;
+        if loaded == Loaded::Fresh && marked {
+            loaded = Loaded::Gone;
+        }
         let saved_at = match loaded {
             Loaded::Current => file::saved_at(directory),
-            Loaded::Fresh | Loaded::Previous | Loaded::Damaged => None,
+            Loaded::Fresh | Loaded::Previous | Loaded::Damaged | Loaded::Gone => None,
         };
         let loads: IntCounterVec = telemetry.counters(
             "pgvigil_checkpoint_damaged_total",
@@ -120,11 +130,11 @@ impl Checkpoint {
                     directory.display()
                 );
             }
-            Loaded::Damaged => {
+            Loaded::Damaged | Loaded::Gone => {
                 loads.with_label_values(&["none"]).inc();
                 tracing::error!(
-                    "the checkpoints in {} are damaged; files are read as if met for the first \
-                     time, and what was sent already may be sent again",
+                    "the checkpoints in {} are damaged or gone; all files are read from their \
+                     beginning, rotated ones too, and what was sent already is sent again",
                     directory.display()
                 );
             }
@@ -141,6 +151,7 @@ impl Checkpoint {
                 "Checkpoints that could not be written.",
             ),
             saved_at,
+            lost: matches!(loaded, Loaded::Damaged | Loaded::Gone),
         };
         Ok((checkpoint, Lock { file: Arc::new(lock) }))
     }
@@ -148,6 +159,11 @@ impl Checkpoint {
     /// When the state that was loaded had been saved; none where that is not known.
     pub(in crate::logs) fn saved_at(&self) -> Option<SystemTime> {
         self.saved_at
+    }
+
+    /// There was a state, and nothing is left of it: what was sent already is not known.
+    pub(in crate::logs) fn is_lost(&self) -> bool {
+        self.lost
     }
 
     /// Looks at the state.
@@ -175,8 +191,11 @@ impl Checkpoint {
             (state.version, file::encode(&state.state))
         };
         let directory = self.directory.clone();
+        let first = *saved == 0;
         let written = tokio::task::spawn_blocking(move || {
-            file::write(&directory, &encoded.map_err(io::Error::from)?)
+            file::write(&directory, &encoded.map_err(io::Error::from)?)?;
+            // From now on a missing checkpoint is a lost one.
+            if first { fs::write(directory.join(LOCK), MARK) } else { Ok(()) }
         })
         .await
         .unwrap_or_else(|e| Err(io::Error::other(e)));
@@ -247,6 +266,21 @@ mod tests {
         drop(lock);
         let (again, _lock) = Checkpoint::open(&path, &Telemetry::new()).unwrap();
         assert_eq!(again.read(|state| state.known_sources.clone()), ["s"]);
+    }
+
+    #[tokio::test]
+    async fn a_lost_checkpoint_is_told_from_a_first_start() {
+        let directory = tempfile::tempdir().unwrap();
+        let open = || Checkpoint::open(directory.path(), &Telemetry::new()).unwrap().0;
+        assert!(!open().is_lost());
+        // Who ended before there was anything to keep leaves a first start behind.
+        let first = open();
+        assert!(!first.is_lost());
+        first.change(|state| state.known_sources.push("s".into()));
+        assert!(first.save().await);
+        assert!(!open().is_lost());
+        fs::remove_file(directory.path().join("checkpoint.json")).unwrap();
+        assert!(open().is_lost());
     }
 
     #[tokio::test]

@@ -66,6 +66,9 @@ pub(in crate::logs) struct FileState {
     /// Since when it is nowhere to be found, in nanoseconds since 1970.
     #[serde(default)]
     pub(in crate::logs) missing_since: Option<i64>,
+    /// It is nowhere to be found, and what of it was not acknowledged is counted as lost.
+    #[serde(default)]
+    pub(in crate::logs) given_up: bool,
 }
 
 impl FileState {
@@ -77,6 +80,13 @@ impl FileState {
     pub(in crate::logs) fn is_done(&self) -> bool {
         let end = self.end;
         end.is_some_and(|end| self.routes.values().all(|own| own.mark.offset >= end))
+    }
+
+    /// Bytes that are known to be there, and that some route has not acknowledged.
+    pub(in crate::logs) fn behind(&self) -> u64 {
+        let size = self.end.map_or(self.size, |end| end.min(self.size));
+        let least = self.routes.values().map(|own| own.mark.offset).min().unwrap_or(0);
+        size.saturating_sub(least)
     }
 
     /// What rotation made other names of.
@@ -225,6 +235,7 @@ mod tests {
             routes: routes.iter().map(|r| ((*r).to_owned(), RouteState::default())).collect(),
             end: None,
             missing_since: None,
+            given_up: false,
         }
     }
 

@@ -1,7 +1,7 @@
 //! The files of one source: met, followed through every kind of rotation, and left when they are
 //! done. Runs on a thread of its own, since files have no asynchronous reads worth the name.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLock};
@@ -14,7 +14,7 @@ use super::scan;
 use super::track::{Glance, Look, Tracked};
 use crate::config::Start;
 use crate::logs::Reading;
-use crate::logs::checkpoint::{Checkpoint, Cut, ReadingText};
+use crate::logs::checkpoint::{Checkpoint, Cut, FileId, ReadingText};
 use crate::logs::count::SourceCounts;
 use crate::logs::wake::Wake;
 use crate::task::Stop;
@@ -67,8 +67,7 @@ pub(super) struct Named {
     pub(super) seen: Instant,
 }
 
-/// The source at work: here how its files are read, in `meet` how they are found, in `kin` what copies
-/// are to one another, in `leave` how they are left.
+/// The source at work: here how its files are read, in `meet` how they are found and left.
 pub(super) struct Work {
     pub(super) files: Files,
     /// In the order in which they are to be read: oldest first.
@@ -83,6 +82,10 @@ pub(super) struct Work {
     pub(super) problems: BTreeMap<PathBuf, String>,
     /// What the session said last.
     told: Option<ReadingText>,
+    /// Files of which no more is read, and whose last records may still be in memory.
+    pub(super) left: BTreeSet<FileId>,
+    /// Files that are nowhere to be found, and since when.
+    pub(super) missing: BTreeMap<FileId, Instant>,
     pub(super) scanned: Option<Instant>,
     pub(super) tidied: Option<Instant>,
     /// When something of it was there last.
@@ -99,6 +102,8 @@ impl Work {
             waiting: BTreeMap::new(),
             problems: BTreeMap::new(),
             told: None,
+            left: BTreeSet::new(),
+            missing: BTreeMap::new(),
             scanned: None,
             tidied: None,
             present: now,
@@ -199,7 +204,7 @@ impl Work {
             || self.names.values().any(|named| named.seen == now)
             || self.files.checkpoint.read(|state| {
                 let mut own = state.files.values().filter(|f| f.source == self.files.source);
-                own.any(|file| !file.is_done())
+                own.any(|file| !file.is_done() && !file.given_up)
             })
     }
 
@@ -264,7 +269,17 @@ impl Work {
     /// Whether it is known how the file's lines are read; decided here for a file that is new.
     fn decide_reading(&mut self, at: usize, now: Instant) -> bool {
         let tracked = &mut self.tracked[at];
-        if tracked.cuts.iter().any(|cut| cut.reading.is_some()) || tracked.gone {
+        if tracked.gone {
+            return true;
+        }
+        if let Some(in_force) = tracked.in_force() {
+            let changed = self.files.readings.configured(in_force);
+            if let Some(reading) = changed.filter(|_| !std::mem::replace(&mut tracked.asked, true))
+            {
+                // What an earlier run has seen is read as it was then.
+                let from = tracked.from_now_on();
+                self.switch(at, from, reading);
+            }
             return true;
         }
         let Some(file) = &tracked.file else { return true };
@@ -306,11 +321,11 @@ impl Work {
         let Some(reading) = told else { return };
         for at in 0..self.tracked.len() {
             let tracked = &self.tracked[at];
-            let in_force = tracked.cuts.iter().rev().find_map(|cut| cut.reading.as_ref());
-            if in_force.is_none_or(|text| *text == reading) || tracked.readers.is_empty() {
+            if tracked.in_force().is_none_or(|text| *text == reading) || tracked.readers.is_empty()
+            {
                 continue;
             }
-            let from = tracked.readers[tracked.furthest()].offset();
+            let from = tracked.from_now_on();
             self.switch(at, from, reading.clone());
         }
     }
@@ -323,6 +338,9 @@ impl Work {
             return;
         };
         let from = reader.offset();
+        if from < tracked.shaped {
+            return;
+        }
         if let Some(reading) = self.files.readings.again(&sample(file, from)) {
             self.switch(at, from, reading);
         }

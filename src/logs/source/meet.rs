@@ -1,16 +1,14 @@
-//! Meeting files, at the start and at each look at their directories, whatever their names are by
-//! now.
+//! Meeting files, following them through every kind of rotation, and leaving them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::PoisonError;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::content::Content;
 use super::files::{Named, SAMPLE, Work};
 use super::identity::{Head, Tail};
-use super::kin::{Kin, fits, fitting};
 use super::scan::{self, Seen};
 use super::track::Tracked;
 use crate::config::Start;
@@ -19,8 +17,18 @@ use crate::logs::stamp::Stamps;
 
 /// How long a name that leads nowhere is watched for what is put beside it.
 const REMEMBER: Duration = Duration::from_secs(600);
+/// How often the checkpoint is freed of files that are done and gone.
+const TIDY: Duration = Duration::from_secs(60);
+/// What stands beside a file that kept its name may be a copy in the making: it is left in peace for
+/// so long, in nanoseconds.
+const SETTLED: i64 = 2 * 1_000_000_000;
 /// How often a directory is listed again in which files are being renamed.
 const RETRIES: usize = 5;
+/// A file that cannot be found is given up after so long, in nanoseconds: its directory may not be
+/// mounted yet.
+const MISSING: i64 = 3600 * 1_000_000_000;
+/// A file without a pattern's name is forgotten so long after its end, in nanoseconds.
+const FORGET: i64 = 7 * 24 * MISSING;
 
 /// What came of meeting a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +39,17 @@ pub(super) enum Met {
     Known,
     /// It cannot be told yet.
     Later,
+}
+
+/// What a file beside a known one is to it.
+enum Kin {
+    Stranger,
+    /// A copy: what it holds is read in the original.
+    Copy,
+    /// Perhaps a copy, which is still being made.
+    Later,
+    /// A copy of content that is gone from its own place: the rest is read here.
+    Rest(FileId, Box<FileState>),
 }
 
 impl Work {
@@ -46,12 +65,15 @@ impl Work {
         if first {
             self.resume(now);
         }
+        self.distrust(&found, now);
         self.follow_names(&found);
         self.meet_siblings(&found, now);
+        // What was there before the first start may be left out; what may have been there since, not.
+        let lost = self.files.checkpoint.is_lost();
         let known =
             self.files.checkpoint.read(|state| state.known_sources.contains(&self.files.source));
         for seen in &found {
-            if let Err(e) = self.meet(seen, &seen.path, first && !known, now) {
+            if let Err(e) = self.meet(seen, &seen.path, first && !known && !lost, now) {
                 self.complain(&seen.path, &e);
                 troubled.insert(seen.path.clone());
             }
@@ -70,7 +92,11 @@ impl Work {
             still
         });
         self.remember(&found, now);
-        self.forget(now);
+        self.count_lost(now);
+        if self.tidied.is_none_or(|last| now - last >= TIDY) {
+            self.forget();
+            self.tidied = Some(now);
+        }
         self.put_to_sleep(now);
         let open = self.tracked.iter().filter(|tracked| tracked.linked).count();
         self.files.counts.files(open, self.problems.values().cloned().collect());
@@ -175,6 +201,7 @@ impl Work {
         let by_key: BTreeMap<(u64, u64), &Seen> =
             found.iter().map(|seen| (seen.key(), seen)).collect();
         let taken: BTreeSet<&Path> = found.iter().map(|seen| seen.path.as_path()).collect();
+        let mut left = false;
         for tracked in self.tracked.iter_mut().filter(|tracked| !tracked.gone) {
             match by_key.get(&tracked.seen.key()) {
                 Some(seen) => {
@@ -182,10 +209,15 @@ impl Work {
                     tracked.seen.path.clone_from(&seen.path);
                 }
                 None => {
+                    left |= tracked.linked;
                     tracked.linked = false;
                     tracked.succeeded = taken.contains(tracked.seen.path.as_path());
                 }
             }
+        }
+        if left {
+            // It may be deleted before it is sent: then a restart must know how much of it there was.
+            self.files.checkpoint.save_soon();
         }
     }
 
@@ -196,6 +228,7 @@ impl Work {
         let by_path: BTreeMap<&Path, (u64, u64)> =
             found.iter().map(|seen| (seen.path.as_path(), seen.key())).collect();
         let parents: BTreeSet<&Path> = self.names.keys().filter_map(|path| path.parent()).collect();
+        let settled = now_ns().saturating_sub(SETTLED);
         let mut waiting = BTreeMap::new();
         let mut new: Vec<(Seen, PathBuf)> = Vec::new();
         for seen in parents.into_iter().flat_map(scan::directory) {
@@ -213,7 +246,7 @@ impl Work {
             waiting.insert(seen.key(), seen.path.clone());
             // So is what gzip is still writing; when it is whole, it gets the time of the original.
             let at_once = !waited && !kept_its_name && !scan::is_gzip(&seen.path);
-            if at_once || seen.is_settled() {
+            if at_once || seen.modified <= settled {
                 new.push((seen, path.clone()));
             }
         }
@@ -227,12 +260,7 @@ impl Work {
     }
 
     /// Begins to follow a file that is not a pattern's: it is read once.
-    pub(super) fn meet_rotated(
-        &mut self,
-        seen: &Seen,
-        name: &Path,
-        now: Instant,
-    ) -> io::Result<()> {
+    fn meet_rotated(&mut self, seen: &Seen, name: &Path, now: Instant) -> io::Result<()> {
         match self.meet(seen, name, false, now)? {
             Met::New => {
                 tracing::info!(file = %seen.path.display(), "reading a rotated file");
@@ -254,7 +282,7 @@ impl Work {
 
     /// Begins to follow a file, unless it is followed or known to be done. `name`: what it was called
     /// before it was rotated.
-    pub(super) fn meet(
+    fn meet(
         &mut self,
         seen: &Seen,
         name: &Path,
@@ -303,7 +331,7 @@ impl Work {
                     device: seen.device,
                     inode: seen.inode,
                     head: Head::of(&file)?,
-                    met: scan::now_ns(),
+                    met: now_ns(),
                     size: seen.size,
                     modified: seen.modified,
                     looked: self.names.get(name).map_or(seen.modified, |named| named.looked),
@@ -311,6 +339,7 @@ impl Work {
                     routes: BTreeMap::new(),
                     end: None,
                     missing_since: None,
+                    given_up: false,
                 };
                 (self.files.checkpoint.change(|all| all.name_file(state.clone())), state)
             }
@@ -368,6 +397,7 @@ impl Work {
         self.files.checkpoint.change(|all| {
             let Some(stored) = all.files.get_mut(&id) else { return };
             stored.end = None;
+            stored.given_up = false;
             for (at, mark) in &marks {
                 stored
                     .routes
@@ -379,6 +409,226 @@ impl Work {
         });
         marks
     }
+
+    /// What the file is to those that are known, as `copytruncate` makes copies of them.
+    fn kin(&self, seen: &Seen, file: &Content) -> Kin {
+        let settled = now_ns().saturating_sub(SETTLED);
+        let originals: Vec<(FileId, FileState)> = self.files.checkpoint.read(|state| {
+            let like = |f: &FileState| {
+                f.source == self.files.source
+                    && (f.device, f.inode) != seen.key()
+                    && f.head.is_telling()
+                    && scan::is_rotated(f.name(), &seen.path)
+            };
+            let like = state.files.iter().filter(|(_, file)| like(file));
+            like.map(|(id, file)| (*id, file.clone())).collect()
+        });
+        for (id, original) in originals {
+            if !original.head.fits(file).unwrap_or(false) {
+                continue;
+            }
+            let read = original.routes.values().map(|own| own.mark.offset).max().unwrap_or(0);
+            if !reaches(file, read) && seen.modified > settled {
+                return Kin::Later;
+            }
+            if !fits(file, &original) {
+                continue;
+            }
+            let in_hand = self.tracked.iter().any(|tracked| tracked.id == id);
+            // Content that is gone from its place has no inode.
+            return match (original.inode, in_hand) {
+                (0, true) => Kin::Later,
+                (0, false) => Kin::Rest(id, Box::new(original)),
+                (_, true) => Kin::Copy,
+                // At the start it was nowhere to be found.
+                (_, false) if original.end.is_none() => Kin::Rest(id, Box::new(original)),
+                (_, false) => Kin::Copy,
+            };
+        }
+        Kin::Stranger
+    }
+
+    /// The content of a file has been replaced. If its copy lies beside it, the rest is read there.
+    pub(super) fn replace(&mut self, at: usize, now: Instant) {
+        let tracked = &mut self.tracked[at];
+        let (path, key) = (tracked.seen.path.clone(), tracked.seen.key());
+        let offset = tracked.most_end();
+        let state = self.files.checkpoint.read(|state| state.files.get(&tracked.id).cloned());
+        let name = state.as_ref().map_or(path.clone(), |state| state.name().to_owned());
+        let furthest = &tracked.readers[tracked.furthest()];
+        let position = furthest.position();
+        let copy = state.filter(|state| !state.head.is_empty()).and_then(|state| {
+            let listing = scan::directory(path.parent()?);
+            listing.into_iter().find_map(|seen| {
+                let other = seen.key() != tracked.seen.key() && scan::is_rotated(&path, &seen.path);
+                let file = other.then(|| scan::open(&seen).ok()?).flatten()?;
+                let size = file.look().ok()?.size;
+                let seen = Seen { size, ..seen };
+                if !reaches(&file, offset) {
+                    return None;
+                }
+                let same = state.head.fits(&file).ok()?
+                    && position.tail.fits(&file, position.offset).ok()?;
+                same.then_some((seen, file))
+            })
+        });
+        let known_size = tracked.seen.size;
+        match copy {
+            Some((seen, file)) => {
+                tracing::info!(
+                    file = %path.display(), copy = %seen.path.display(),
+                    "truncated; the rest is read from its copy"
+                );
+                self.copies.remove(&seen.key());
+                tracked.go_on_in(seen, file, now);
+            }
+            None => {
+                let vanished = known_size.saturating_sub(tracked.least_end());
+                self.files.counts.vanished_bytes.add(vanished);
+                if vanished > 0 {
+                    tracing::warn!(
+                        file = %path.display(), bytes = vanished,
+                        "truncated before all of it was read; let rotation keep a copy for longer"
+                    );
+                }
+                // What is in memory is given out; only a restart would lose that too, and count it.
+                let (id, left) = (tracked.id, tracked.least_end());
+                self.files.checkpoint.change(|state| {
+                    if let Some(file) = state.files.get_mut(&id) {
+                        file.size = left;
+                    }
+                });
+                tracked.lose();
+            }
+        }
+        self.note_replaced(at);
+        // The new content is a file of its own, met at once, whatever its name is by now.
+        let listing = path.parent().map(scan::directory).unwrap_or_default();
+        let Some(seen) = listing.into_iter().find(|seen| seen.key() == key) else { return };
+        let met = if seen.path == path {
+            self.meet(&seen, &path, false, now).map(drop)
+        } else {
+            self.meet_rotated(&seen, &name, now)
+        };
+        if let Err(e) = met {
+            self.complain(&seen.path, &e);
+        }
+    }
+
+    /// The checkpoint must not find the old content under the inode that the new one has.
+    fn note_replaced(&self, at: usize) {
+        let tracked = &self.tracked[at];
+        let (device, inode) = if tracked.gone { (0, 0) } else { tracked.seen.key() };
+        self.files.checkpoint.change(|state| {
+            if let Some(file) = state.files.get_mut(&tracked.id) {
+                file.device = device;
+                file.inode = inode;
+            }
+        });
+        self.files.checkpoint.save_soon();
+    }
+
+    /// A file of which no more will be read.
+    pub(super) fn leave(&mut self, at: usize) {
+        let tracked = self.tracked.remove(at);
+        let end = tracked.most_end();
+        self.left.insert(tracked.id);
+        if !tracked.gone {
+            tracing::info!(file = %tracked.seen.path.display(), bytes = end, "read to its end");
+        }
+        self.end(tracked.id, Some(end));
+    }
+
+    fn end(&self, id: FileId, end: Option<u64>) {
+        self.files.checkpoint.change(|state| {
+            if let Some(file) = state.files.get_mut(&id) {
+                file.end = Some(end.unwrap_or(file.size));
+            }
+        });
+    }
+
+    /// Closes files that have been quiet for long and are acknowledged to their end.
+    fn put_to_sleep(&mut self, now: Instant) {
+        for tracked in self.tracked.iter_mut().filter(|tracked| tracked.is_drowsy(now)) {
+            let end = tracked.most_end();
+            let acknowledged = self.files.checkpoint.read(|state| {
+                let file = state.files.get(&tracked.id);
+                file.is_some_and(|file| file.routes.values().all(|own| own.mark.offset >= end))
+            });
+            if acknowledged {
+                tracked.sleep();
+            }
+        }
+    }
+
+    /// Takes out of the checkpoint what is done and gone.
+    fn forget(&self) {
+        let tracked: BTreeSet<FileId> = self.tracked.iter().map(|t| t.id).collect();
+        let now = now_ns();
+        let left: Vec<(FileId, FileState)> = self.files.checkpoint.read(|state| {
+            let own = state
+                .files
+                .iter()
+                .filter(|(id, file)| file.source == self.files.source && !tracked.contains(id));
+            own.map(|(id, file)| (*id, file.clone())).collect()
+        });
+        if left.is_empty() {
+            return;
+        }
+        let there: BTreeSet<FileId> = left
+            .iter()
+            .filter(|(_, file)| {
+                let parent = Path::new(&file.path).parent().unwrap_or(Path::new("/"));
+                scan::directory(parent).iter().any(|s| s.key() == (file.device, file.inode))
+            })
+            .map(|(id, _)| *id)
+            .collect();
+        let left: BTreeSet<FileId> = left.into_iter().map(|(id, _)| id).collect();
+        let mut vanished = 0;
+        self.files.checkpoint.change(|state| {
+            state.files.retain(|id, file| {
+                if !left.contains(id) {
+                    return true;
+                }
+                let least = file.routes.values().map(|route| route.mark.offset).min();
+                let done = file.end.is_some_and(|end| least.is_none_or(|least| least >= end));
+                if done && (file.inode == 0 || file.modified < now.saturating_sub(FORGET)) {
+                    return false;
+                }
+                // Unless all of it is acknowledged, what is in memory still counts on it.
+                if !file.given_up && (there.contains(id) || (self.left.contains(id) && !done)) {
+                    file.missing_since = None;
+                    return true;
+                }
+                let since = *file.missing_since.get_or_insert(now);
+                let keep = !done && now - since < MISSING;
+                if !keep && !done && !file.given_up {
+                    vanished += file.behind();
+                }
+                keep
+            });
+        });
+        self.files.counts.vanished_bytes.add(vanished);
+    }
+}
+
+/// Whether the checkpoint's file is this one: the same head, and the same bytes before each mark.
+fn fits(file: &Content, state: &FileState) -> bool {
+    let marks = state.routes.values().map(|route| route.mark);
+    state.head.fits(file).unwrap_or(false)
+        && marks.into_iter().all(|mark| {
+            reaches(file, mark.offset) && mark.tail.fits(file, mark.offset).unwrap_or(false)
+        })
+}
+
+/// Whether there is so much of it. Of what is compressed the size is not known for sure.
+fn reaches(file: &Content, offset: u64) -> bool {
+    file.is_packed() || file.look().is_ok_and(|looks| offset <= looks.size)
+}
+
+fn fitting(seen: &Seen, state: &FileState) -> Option<Content> {
+    let file = scan::open(seen).ok()??;
+    fits(&file, state).then_some(file)
 }
 
 /// The end of the last whole line before `size`.
@@ -387,4 +637,9 @@ fn last_line_end(file: &Content, size: u64) -> u64 {
     let from = size.saturating_sub(SAMPLE as u64);
     let read = file.read_at(&mut bytes, from).unwrap_or(0);
     memchr::memrchr(b'\n', &bytes[..read]).map_or(size, |at| from + at as u64 + 1)
+}
+
+fn now_ns() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
 }

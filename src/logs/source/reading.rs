@@ -89,6 +89,17 @@ impl Readings {
         }
     }
 
+    /// What the configuration says otherwise than what is in force; a session, where there is one, says
+    /// it itself. A prefix that was guessed stays.
+    pub(in crate::logs) fn configured(&self, in_force: &ReadingText) -> Option<ReadingText> {
+        if self.session.is_some() {
+            return None;
+        }
+        let line_prefix = self.configured.line_prefix.clone().or(in_force.line_prefix.clone());
+        let reading = ReadingText { line_prefix, ..self.configured.clone() };
+        (reading != *in_force).then_some(reading)
+    }
+
     /// For a file whose prefix is unknown so far, when more of it has come.
     pub(in crate::logs) fn again(&mut self, sample: &[u8]) -> Option<ReadingText> {
         if self.configured.line_prefix.is_some() || self.told().is_some() {

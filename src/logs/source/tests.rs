@@ -40,18 +40,34 @@ impl Bench {
         let pattern = directory.path().join("pod/*.log").display().to_string();
         let state = directory.path().join("state");
         let (checkpoint, _) = Checkpoint::open(&state, &Telemetry::new()).unwrap();
-        let files = Files {
-            source: "s".to_owned(),
-            patterns: Arc::new(RwLock::new(vec![pattern])),
-            leaves,
-            start: Start::Beginning,
-            routes: vec!["admin".to_owned()],
-            readings: Readings::new(None, None, None),
-            checkpoint: Arc::new(checkpoint),
-            counts: Arc::new(SourceCounts::new("s", Labels::default())),
-        };
+        let files = files(vec![pattern], leaves, Arc::new(checkpoint));
         let now = Instant::now();
         Self { directory, work: Work::new(files, now), taker: Taker::default(), now }
+    }
+
+    /// Another run on the same checkpoint, with what is configured now.
+    fn restart(&mut self, line_prefix: Option<&str>, time_zone: Option<&str>) {
+        let own = |text: Option<&str>| text.map(str::to_owned);
+        let old = &self.work.files;
+        let patterns = old.patterns.read().unwrap().clone();
+        let mut files = files(patterns, old.leaves, Arc::clone(&old.checkpoint));
+        files.readings = Readings::new(None, own(line_prefix), own(time_zone));
+        self.work = Work::new(files, self.now);
+        self.taker = Taker::default();
+    }
+
+    /// Another run in the same state directory.
+    fn reload(&mut self) {
+        let state = self.directory.path().join("state");
+        let old = &self.work.files;
+        let patterns = old.patterns.read().unwrap().clone();
+        let (checkpoint, _) = Checkpoint::open(&state, &Telemetry::new()).unwrap();
+        self.work = Work::new(files(patterns, old.leaves, Arc::new(checkpoint)), self.now);
+        self.taker = Taker::default();
+    }
+
+    fn vanished(&self) -> u64 {
+        self.work.files.counts.vanished_bytes.get()
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -83,6 +99,19 @@ impl Bench {
 
     fn messages(&self) -> Vec<&str> {
         self.taker.0.iter().map(|(message, ..)| message.as_str()).collect()
+    }
+}
+
+fn files(patterns: Vec<String>, leaves: bool, checkpoint: Arc<Checkpoint>) -> Files {
+    Files {
+        source: "s".to_owned(),
+        patterns: Arc::new(RwLock::new(patterns)),
+        leaves,
+        start: Start::Beginning,
+        routes: vec!["admin".to_owned()],
+        readings: Readings::new(None, None, None),
+        checkpoint,
+        counts: Arc::new(SourceCounts::new("s", Labels::default())),
     }
 }
 
@@ -141,4 +170,103 @@ fn a_quiet_file_that_is_renamed_is_read_on() {
     bench.acknowledge();
     assert!(bench.pass(400));
     assert_eq!(bench.work.tracked.len(), 1, "the old one is left");
+}
+
+#[test]
+fn what_went_before_it_was_sent_is_counted() {
+    let mut bench = Bench::new(false);
+    let text = line("one") + &line("two");
+    bench.append("0.log", &text);
+    bench.append("1.log", &line("other"));
+    assert!(bench.pass(2));
+    // Both records are in memory; Loki has not taken them when the agent is killed.
+    bench.restart(None, None);
+    fs::remove_file(bench.path("0.log")).unwrap();
+    assert!(bench.pass(3));
+    assert_eq!(bench.vanished(), 0, "it may be about to come back");
+    assert!(bench.pass(10));
+    assert_eq!(bench.vanished(), text.len() as u64);
+    // Once is enough, also over a restart.
+    bench.restart(None, None);
+    assert!(bench.pass(100));
+    assert_eq!(bench.vanished(), 0);
+}
+
+#[test]
+fn what_was_truncated_while_nobody_looked_is_counted() {
+    let mut bench = Bench::new(false);
+    bench.append("0.log", &line("one"));
+    assert!(bench.pass(2));
+    bench.acknowledge();
+    let text = line("two") + &line("three");
+    bench.append("0.log", &text);
+    assert!(bench.pass(2));
+    bench.restart(None, None);
+    // Longer than before, on the same inode.
+    fs::write(bench.path("0.log"), line("four").repeat(20)).unwrap();
+    assert!(bench.pass(10));
+    assert_eq!(bench.messages(), ["four"; 20]);
+    assert_eq!(bench.vanished(), text.len() as u64);
+}
+
+#[test]
+fn what_was_truncated_while_it_was_read_is_in_memory() {
+    let mut bench = Bench::new(false);
+    bench.append("0.log", &line("one"));
+    assert!(bench.pass(2));
+    fs::write(bench.path("0.log"), line("two").repeat(20)).unwrap();
+    assert!(bench.pass(60));
+    assert_eq!(bench.vanished(), 0, "it was read");
+    assert_eq!(bench.messages().len(), 21);
+    // Killed before Loki has it, it is lost after all.
+    bench.restart(None, None);
+    assert!(bench.pass(10));
+    assert_eq!(bench.vanished(), line("one").len() as u64);
+}
+
+#[tokio::test]
+async fn after_a_lost_checkpoint_rotated_files_are_read_too() {
+    let mut bench = Bench::new(false);
+    // What was rotated before the agent has ever run is nobody's.
+    bench.append("0.log.1", &line("old"));
+    bench.append("0.log", &line("one"));
+    let old = fs::File::open(bench.path("0.log.1")).unwrap();
+    old.set_modified(std::time::SystemTime::now() - Duration::from_secs(60)).unwrap();
+    assert!(bench.pass(2));
+    bench.acknowledge();
+    assert!(bench.work.files.checkpoint.save().await);
+    for (from, to) in [("0.log.1", "0.log.2"), ("0.log", "0.log.1")] {
+        fs::rename(bench.path(from), bench.path(to)).unwrap();
+    }
+    let last = fs::File::open(bench.path("0.log.1")).unwrap();
+    last.set_modified(std::time::SystemTime::now() - Duration::from_secs(30)).unwrap();
+    bench.append("0.log", &line("two"));
+    fs::remove_file(bench.directory.path().join("state/checkpoint.json")).unwrap();
+    bench.reload();
+    assert!(bench.work.files.checkpoint.is_lost());
+    assert!(bench.pass(5));
+    let mut messages = bench.messages();
+    messages.sort_unstable();
+    assert_eq!(messages, ["old", "one", "two"]);
+}
+
+#[test]
+fn another_prefix_shapes_what_nobody_has_seen_yet() {
+    let mut bench = Bench::new(false);
+    let old = |text: &str| format!("2026-03-04 09:15:01.207 UTC [7] a@b LOG:  {text}\n");
+    let new = |text: &str| format!("<7> 2026-03-04 09:15:01.207 UTC LOG:  {text}\n");
+    bench.restart(Some("%m [%p] %u@%d "), None);
+    bench.append("0.log", &(old("one") + &old("two")));
+    assert!(bench.pass(2));
+    let before = bench.taker.0.clone();
+    // Nothing is acknowledged, so it is sent again, in the same form.
+    bench.restart(Some("<%p> %m "), None);
+    bench.append("0.log", &new("three"));
+    assert!(bench.pass(2));
+    assert_eq!(bench.taker.0[..2], before);
+    assert_eq!(bench.messages(), ["one", "two", "three"]);
+    // Nor does a change of the time zone alone do more.
+    bench.restart(Some("<%p> %m "), Some("Europe/Rome"));
+    assert!(bench.pass(2));
+    assert_eq!(bench.messages(), ["one", "two", "three"]);
 }

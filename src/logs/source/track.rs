@@ -7,7 +7,7 @@ use super::content::Content;
 use super::identity::Head;
 use super::reader::{Desk, FileReader, RouteSet, Step};
 use super::scan::Seen;
-use crate::logs::checkpoint::{Cut, FileId, FileState, Mark};
+use crate::logs::checkpoint::{Cut, FileId, FileState, Mark, ReadingText};
 use crate::logs::count::SourceCounts;
 
 /// How long a full queue may hold up the other routes before its route reads by itself.
@@ -57,6 +57,8 @@ pub(super) struct Tracked {
     pub(super) file: Option<Content>,
     pub(super) readers: Vec<FileReader>,
     pub(super) cuts: Vec<Cut>,
+    /// Up to here an earlier run has seen it, and may have sent it: how it is read stays.
+    pub(super) shaped: u64,
     /// Records that start before it are counted already.
     pub(super) counted_to: u64,
     /// A pattern leads to it now.
@@ -69,6 +71,8 @@ pub(super) struct Tracked {
     pub(super) troubled: bool,
     /// Content that is gone from the disk: what is in memory is still given out.
     pub(super) gone: bool,
+    /// Whether the configuration reads it another way than an earlier run did has been asked.
+    pub(super) asked: bool,
     finishing: bool,
     /// Its size as it was seen before the last change.
     size_before: u64,
@@ -92,12 +96,14 @@ impl Tracked {
             file: None,
             readers: Vec::new(),
             cuts: state.cuts.clone(),
+            shaped: if state.cuts.iter().any(|cut| cut.reading.is_some()) { state.size } else { 0 },
             counted_to: 0,
             linked: true,
             succeeded: false,
             caught_up: false,
             troubled: false,
             gone: false,
+            asked: false,
             finishing: false,
             last_growth: now,
         };
@@ -136,6 +142,17 @@ impl Tracked {
         let ends = self.readers.iter().enumerate().map(|(i, reader)| (reader.offset(), i));
         // Of several at one place the first: so that it stays the same one.
         ends.max_by_key(|(offset, i)| (*offset, usize::MAX - i)).map_or(0, |(_, i)| i)
+    }
+
+    /// How the last of its lines are read.
+    pub(super) fn in_force(&self) -> Option<&ReadingText> {
+        self.cuts.iter().rev().find_map(|cut| cut.reading.as_ref())
+    }
+
+    /// From where on another way of reading shapes nothing that may have been sent.
+    pub(super) fn from_now_on(&self) -> u64 {
+        let read = self.readers.get(self.furthest()).map_or(0, FileReader::offset);
+        read.max(self.shaped)
     }
 
     /// The least that any route has read.

@@ -1,0 +1,72 @@
+//! What is lost: files that went before all of them was acknowledged, and a checkpoint that is gone.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use super::files::{Named, Work};
+use super::scan::{self, Seen};
+use crate::logs::checkpoint::{FileId, FileState};
+
+/// For so long a file is looked for whose name and content are gone, before it is counted as lost. What
+/// renames, copies or compresses a file has the new name ready before the old one goes.
+const LOST: Duration = Duration::from_secs(5);
+
+impl Work {
+    /// Counts what was deleted, or truncated while nobody looked, before all of it was acknowledged.
+    /// Should it come back within an hour it is read on all the same.
+    pub(super) fn count_lost(&mut self, now: Instant) {
+        let followed: BTreeMap<(u64, u64), FileId> =
+            self.tracked.iter().filter(|t| !t.gone).map(|t| (t.seen.key(), t.id)).collect();
+        let in_hand: BTreeSet<FileId> = self.tracked.iter().map(|tracked| tracked.id).collect();
+        let missing: Vec<(FileId, FileState)> = self.files.checkpoint.read(|state| {
+            let own = state.files.iter().filter(|(id, file)| {
+                file.source == self.files.source
+                    && !file.given_up
+                    && file.behind() > 0
+                    && !in_hand.contains(id)
+                    && !self.left.contains(id)
+            });
+            own.map(|(id, file)| (*id, file.clone())).collect()
+        });
+        let gone = |file: &FileState| {
+            let listing = scan::directory(Path::new(&file.path).parent().unwrap_or(Path::new("/")));
+            // Another content has its inode, or nothing has it; where nothing is at all, the
+            // directory may not be mounted yet.
+            let there = listing.iter().any(|seen| seen.key() == file.key());
+            !listing.is_empty() && (!there || followed.contains_key(&file.key()))
+        };
+        let missing: BTreeMap<FileId, FileState> =
+            missing.into_iter().filter(|(_, file)| gone(file)).collect();
+        self.missing.retain(|id, _| missing.contains_key(id));
+        for (id, file) in missing {
+            let since = *self.missing.entry(id).or_insert(now);
+            if now - since < LOST {
+                continue;
+            }
+            tracing::warn!(
+                file = %file.path, bytes = file.behind(),
+                "deleted or truncated before all of it was sent; let rotation keep files for longer"
+            );
+            self.files.counts.vanished_bytes.add(file.behind());
+            self.files.checkpoint.change(|state| {
+                if let Some(file) = state.files.get_mut(&id) {
+                    file.given_up = true;
+                }
+            });
+            self.files.checkpoint.save_soon();
+        }
+    }
+
+    /// After a lost checkpoint nobody knows what of the rotated files was sent: all are read that lie
+    /// beside a pattern's names.
+    pub(super) fn distrust(&mut self, found: &[Seen], now: Instant) {
+        if !self.files.checkpoint.is_lost() {
+            return;
+        }
+        for seen in found {
+            let named = || Named { key: seen.key(), looked: i64::MIN, seen: now };
+            self.names.entry(seen.path.clone()).or_insert_with(named);
+        }
+    }
+}
