@@ -70,13 +70,10 @@ fn lag_of_a_cut_link_grows_though_all_that_came_is_replayed() {
             let receiver = standby.sql("SELECT pid FROM pg_stat_wal_receiver");
             let receiver = receiver[0][0].parse().expect("a process id");
             monitor.row("pg_standby");
+            standby.signal(receiver, Signal::STOP);
             Some((primary, standby, monitor, receiver))
         })
         .collect();
-    // All at once: the next ones take a while to start.
-    for (_, standby, _, receiver) in &clusters {
-        standby.signal(*receiver, Signal::STOP);
-    }
     let cut = Instant::now();
     for (primary, ..) in &clusters {
         primary.sql("CREATE TABLE t AS SELECT generate_series(1, 1000)");

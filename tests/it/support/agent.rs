@@ -155,6 +155,30 @@ impl Agent {
         Arc::clone(&self.directory)
     }
 
+    /// SIGKILL; returns all that it had written to stderr.
+    pub fn kill_and_tell(mut self) -> String {
+        self.child.kill().expect("a child of ours");
+        self.child.wait().expect("a child of ours");
+        self.last_words()
+    }
+
+    /// SIGTERM, waits for the end; returns all that it had written to stderr.
+    pub fn stop_and_tell(mut self) -> String {
+        signal(self.child.id(), "TERM");
+        let code = self.await_end();
+        assert_eq!(code, 0, "{}", self.log());
+        self.last_words()
+    }
+
+    /// The log of an agent that has ended, once all of it is read.
+    fn last_words(&self) -> String {
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while Arc::strong_count(&self.log) > 1 && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        self.log()
+    }
+
     /// SIGTERM, then waits for the end; returns the exit code.
     pub fn stop(self) -> i32 {
         signal(self.child.id(), "TERM");
@@ -163,6 +187,10 @@ impl Agent {
 
     /// Waits for the end of an agent that was told to stop; returns the exit code.
     pub fn ended(mut self) -> i32 {
+        self.await_end()
+    }
+
+    fn await_end(&mut self) -> i32 {
         let deadline = Instant::now() + Duration::from_secs(20);
         loop {
             if let Some(status) = self.child.try_wait().expect("a child of ours") {

@@ -1,0 +1,51 @@
+//! The log river under random schedules of what can happen to files, agents, checkpoints and Loki:
+//! everything that was written arrives, unless it was gone before it was read, which is counted; and
+//! what is sent again is the same to the byte.
+//!
+//! A schedule writes one format, under one kind of names, to one route or three, and has at most one
+//! trouble beside kills, rotations and Loki's answers: losses, a damaged checkpoint, or settings that
+//! change. `PGVIGIL_TEST_SEED` begins at a seed, `PGVIGIL_TEST_SCHEDULES` says how many follow.
+
+mod damage;
+mod files;
+mod random;
+mod world;
+mod writer;
+
+use world::World;
+
+/// Schedules in one run of the tests; `PGVIGIL_TEST_SCHEDULES` asks for more.
+const SCHEDULES: u64 = 24;
+/// Schedules in a long run: some minutes.
+const SCHEDULES_LONG: u64 = 240;
+/// Steps in each.
+const STEPS: usize = 40;
+/// How many run at once: most of a schedule is waiting.
+const AT_ONCE: usize = 8;
+
+#[test]
+fn nothing_is_lost_and_repeats_are_the_same() {
+    let number = |name| std::env::var(name).ok().and_then(|text: String| text.parse().ok());
+    let long = std::env::var_os("PGVIGIL_TEST_LONG").is_some();
+    let usual = if long { SCHEDULES_LONG } else { SCHEDULES };
+    let schedules = number("PGVIGIL_TEST_SCHEDULES").unwrap_or(usual);
+    let first: u64 = number("PGVIGIL_TEST_SEED").unwrap_or(0);
+    let next = std::sync::atomic::AtomicU64::new(first);
+    std::thread::scope(|scope| {
+        for _ in 0..AT_ONCE {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                    if seed >= first + schedules {
+                        break;
+                    }
+                    let mut world = World::new(seed);
+                    for _ in 0..STEPS {
+                        world.step();
+                    }
+                    world.finish();
+                }
+            });
+        }
+    });
+}
