@@ -1,5 +1,5 @@
 //! pgvigil, bottom floor first: a module imports only what stands above it in this list.
-//! `tests/it/tidy.rs` reads the list and enforces it; ARCHITECTURE.md tells the story.
+//! `tests/it/tidy` reads the list and enforces it; ARCHITECTURE.md tells the story.
 
 // Words: plain values; no input, no output, no clock.
 pub mod secret;

@@ -7,12 +7,12 @@ use tokio::time::Instant;
 
 use super::caps::{Caps, Members};
 use super::claims::Claims;
+use super::link::{CONNECT, stand};
 use super::outcome::Ending;
 use super::probe::Took;
 use super::prober::probe;
 use super::rows::Terms;
 use super::run::{Ran, plan_cost, run};
-use super::worker::{CONNECT, stand};
 use crate::config::{Instance, Problem, Settings};
 use crate::instances::{Budgets, Column, Connector};
 use crate::metric::{Family, Point};

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::link::{idle, of_query};
 use super::probe::Took;
 use super::standing::Failure;
-use super::worker::{Worker, idle, of_query};
+use super::worker::Worker;
 use crate::instances::{Connector, Limits, SEARCH_PATH};
 use crate::task::Stop;
 
@@ -28,26 +29,6 @@ impl Worker {
             if !idle(next, stop).await {
                 return;
             }
-        }
-    }
-
-    /// Takes note of a probe; the log hears of each change.
-    pub(super) fn probed(&self, result: Result<Took, Failure>) {
-        let mut probes = self.probes();
-        let news = probes.record(result);
-        let failure = probes.failure().cloned();
-        drop(probes);
-        // Of the server's own silence the instance's standing tells.
-        if !news || !self.is_pooler() {
-            return;
-        }
-        let instance = self.name.as_str();
-        match failure {
-            Some(Failure { reason, message }) => {
-                let reason = reason.as_str();
-                tracing::warn!(instance, reason, "probe: {message}");
-            }
-            None => tracing::info!(instance, "probe: the way through the pooler works again"),
         }
     }
 }

@@ -2,6 +2,9 @@
 
 use super::super::testing::{queries, query, rows};
 use super::*;
+use crate::collect::columns::MAX_LABEL_BYTES;
+use crate::metric::{Kind, Point};
+use crate::packs::Dialect;
 
 const TEXT: u32 = 25;
 const INT: u32 = 20;
