@@ -21,6 +21,7 @@ mod logs; // the log river: rotation, restarts, routes, the local store
 mod logs_model; // random schedules of writing, rotation, kills and faults
 mod loki; // pushing: answers of every kind, outages, a real Loki
 mod metrics_page; // queries/METRICS.md is what the packs say
+mod pgaudit; // the real pgaudit: its records in every format, masked
 mod pgbouncer; // a pooler by its console, and the latency through it
 mod packs; // the built-in packs on every major, and the traps that they walk around
 mod routes; // who reads what of a real log

@@ -56,6 +56,15 @@ fn lists(settings: &Settings, name: &str, wanted: &str) -> bool {
     list.split(',').any(|one| one.trim().trim_matches('"') == wanted)
 }
 
+/// Whether a list of libraries names one, by its name or its path.
+fn loads(settings: &Settings, name: &str, library: &str) -> bool {
+    let list = settings.get(name).map(String::as_str).unwrap_or_default();
+    list.split(',').any(|one| {
+        let path = Path::new(one.trim().trim_matches('"'));
+        path.file_stem().is_some_and(|stem| stem == library)
+    })
+}
+
 /// Where the server writes, and what the source is to read.
 fn destination(settings: &Settings, source: &LogSource) -> Option<(String, String)> {
     let destination = settings.get("log_destination")?;
@@ -177,7 +186,7 @@ fn example(filename: &str) -> String {
 
 /// What is logged at all.
 fn statements(settings: &Settings) -> Vec<(String, String)> {
-    let audited = lists(settings, "shared_preload_libraries", "pgaudit");
+    let audited = loads(settings, "shared_preload_libraries", "pgaudit");
     let mut found = Vec::new();
     let mut add = |what: String, remedy: &str| found.push((what, remedy.to_owned()));
     if is(settings, "log_statement", &["none"]) && !audited {
@@ -242,7 +251,7 @@ fn audit(settings: &Settings, routes: &[Route]) -> Option<(String, String)> {
     settings.get("shared_preload_libraries")?;
     let loaded = ["shared_preload_libraries", "session_preload_libraries"]
         .into_iter()
-        .any(|list| lists(settings, list, "pgaudit"));
+        .any(|list| loads(settings, list, "pgaudit"));
     if !loaded {
         return Some((
             format!("route {} is for audits, and pgaudit is not loaded", route.name),
@@ -346,6 +355,8 @@ mod tests {
         };
         let lacking = with(&[("shared_preload_libraries", "pg_stat_statements")]);
         assert!(lacking.contains("pgaudit is not loaded; add pgaudit"), "{lacking}");
+        let by_path = ("shared_preload_libraries", "pg_cron, \"$libdir/pgaudit\"");
+        assert!(with(&[by_path, ("pgaudit.log", "none")]).contains("pgaudit.log is none"));
         let loaded = ("shared_preload_libraries", "pg_stat_statements, pgaudit");
         assert!(with(&[loaded, ("pgaudit.log", "none")]).contains("pgaudit.log is none"));
         assert_eq!(with(&[loaded, ("pgaudit.log", "ddl")]), "");

@@ -261,7 +261,7 @@ impl Assembler {
                 }
             }
             Some(Object::Other { time, piped }) => {
-                let told = time.and_then(|time| Clock::rfc3339(time.as_bytes()));
+                let told = time.and_then(|time| Clock::told(time.as_bytes()));
                 self.outer = told.or(self.outer);
                 // The server's own words before its collector runs, as CloudNativePG passes them on.
                 let text = piped.as_deref().map(str::as_bytes).unwrap_or_default();

@@ -105,9 +105,10 @@ fn abbreviation(word: &[u8]) -> Option<Offset> {
 }
 
 fn number(bytes: &[u8]) -> Option<i32> {
-    bytes
-        .iter()
-        .try_fold(0_i32, |sum, b| b.is_ascii_digit().then(|| sum * 10 + i32::from(b - b'0')))
+    bytes.iter().try_fold(0_i32, |sum, b| {
+        let digit = b.is_ascii_digit().then(|| i32::from(b - b'0'))?;
+        sum.checked_mul(10)?.checked_add(digit)
+    })
 }
 
 /// Reads times; remembers the last second, since neighbours in a log mostly share it.
@@ -140,6 +141,27 @@ impl Clock {
         let dot = memchr::memchr(b'.', text)?;
         let seconds = std::str::from_utf8(&text[..dot]).ok()?.parse().ok()?;
         nanoseconds(seconds, number(text.get(dot + 1..dot + 4)?)?)
+    }
+
+    /// A time as programs write it in their JSON: like [`Clock::rfc3339`], or seconds since 1970 with any
+    /// fraction.
+    pub(in crate::logs) fn told(text: &[u8]) -> Option<i64> {
+        if let Some(time) = Self::rfc3339(text) {
+            return Some(time);
+        }
+        let (seconds, fraction) = match memchr::memchr(b'.', text) {
+            Some(dot) => (&text[..dot], &text[dot + 1..]),
+            None => (text, &b""[..]),
+        };
+        // Ten digits are seconds; more would be of a smaller unit.
+        let whole = seconds.len() == 10 && fraction.len() <= 9;
+        if !whole || !seconds.iter().chain(fraction).all(u8::is_ascii_digit) {
+            return None;
+        }
+        let mut digits = fraction.to_vec();
+        digits.resize(9, b'0');
+        let (seconds, nanos) = (number(seconds)?, number(&digits)?);
+        i64::from(seconds).checked_mul(1_000_000_000)?.checked_add(i64::from(nanos))
     }
 
     /// `2026-03-04T09:15:01.207551342Z`, with up to nine digits of a fraction, and any offset.

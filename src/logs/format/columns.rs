@@ -166,6 +166,13 @@ impl<'l> Columns<'l> {
         self.values[column as usize] = Some(value);
     }
 
+    /// Takes empty values for none.
+    pub(super) fn forget_empty(&mut self) {
+        for value in &mut self.values {
+            value.take_if(|value| value.is_empty());
+        }
+    }
+
     /// Host and port, from whichever columns tell.
     pub(in crate::logs) fn remote(&self) -> (Option<&[u8]>, Option<&[u8]>) {
         if let Some(host) = self.some(Column::RemoteHost) {

@@ -125,6 +125,8 @@ impl<'l> Pairs<'l> {
                 return Object::Pooler(Pooler { time, pid, level, message });
             }
             let mut columns = record.columns(csv_name);
+            // Some versions write what is NULL, and what is an empty text, as one.
+            columns.forget_empty();
             if columns.some(Column::Severity).is_some() {
                 if let Some(audit) = record.nested("audit") {
                     columns.set(Column::Message, Cow::Owned(audit.message().into_bytes()));
@@ -133,7 +135,8 @@ impl<'l> Pairs<'l> {
             }
         }
         let time = ["ts", "time", "timestamp"].iter().find_map(|key| self.get(key));
-        let piped = self.get("pipe").and_then(|_| self.get("msg"));
+        // `source` names the pipe of the collector's text log.
+        let piped = self.get("pipe").or_else(|| self.get("source")).and_then(|_| self.get("msg"));
         Object::Other { time, piped }
     }
 

@@ -284,6 +284,9 @@ fn plan(text: &str, from: usize) -> Option<Masked> {
     apply(text, ranges, LITERAL)
 }
 
+/// What pgaudit writes in the place of parameters that it does not tell.
+const UNTOLD: [&str; 4] = ["<none>", "<not logged>", "<previously logged>", ""];
+
 /// pgaudit: type, ids, class, command, object, statement, parameters, as comma-separated values.
 fn audit(text: &str, from: usize) -> Option<Masked> {
     let mut fields = Vec::new();
@@ -305,12 +308,11 @@ fn audit(text: &str, from: usize) -> Option<Masked> {
     if let Some(statement) = fields.get(7) {
         ranges.extend(in_sql(&prose(text), statement.clone(), Which::All));
     }
-    for field in fields.iter().skip(8) {
+    for (at, field) in fields.iter().enumerate().skip(8) {
         let value = &text[field.clone()];
-        if value != "<none>"
-            && value != "<not logged>"
-            && !value.bytes().all(|b| b.is_ascii_digit())
-        {
+        // Behind the parameters stands the number of rows.
+        let rows = at > 8 && value.bytes().all(|b| b.is_ascii_digit());
+        if !rows && !UNTOLD.contains(&value) {
             ranges.push(field.clone());
         }
     }
