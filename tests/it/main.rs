@@ -30,6 +30,7 @@ mod packs_foreign; // files of other programs, unmodified, and the packs that re
 mod retention; // whether Loki keeps records as long as configured
 mod secrets; // no output holds a password
 mod sessions; // sessions with real servers, TLS, budgets
+mod soak; // endurance: thousands of rotations and files, outages, many streams
 mod support; // real servers, the built binary, readers of pages
 mod tidy; // imports between rooms, length of files, the dependency tree
 mod ways; // the ways to Loki: TLS, client certificates, proxies

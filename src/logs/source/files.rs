@@ -1,7 +1,7 @@
 //! The files of one source: met, followed through every kind of rotation, and left when they are
 //! done. Runs on a thread of its own, since files have no asynchronous reads worth the name.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLock};
@@ -86,6 +86,8 @@ pub(super) struct Work {
     pub(super) left: BTreeSet<FileId>,
     /// Files that are nowhere to be found, and since when.
     pub(super) missing: BTreeMap<FileId, Instant>,
+    /// Files that were left lately, and when.
+    pub(super) ended: VecDeque<(FileId, Instant)>,
     pub(super) scanned: Option<Instant>,
     pub(super) tidied: Option<Instant>,
     /// When something of it was there last.
@@ -104,6 +106,7 @@ impl Work {
             told: None,
             left: BTreeSet::new(),
             missing: BTreeMap::new(),
+            ended: VecDeque::new(),
             scanned: None,
             tidied: None,
             present: now,
@@ -134,8 +137,7 @@ impl Work {
         let mut catching_up = false;
         let mut at = 0;
         while at < self.tracked.len() {
-            let behind = !self.tracked[at].caught_up;
-            if behind && std::mem::replace(&mut catching_up, true) {
+            if catching_up && !self.tracked[at].caught_up {
                 at += 1;
                 continue;
             }
@@ -143,6 +145,7 @@ impl Work {
                 continue;
             }
             if self.tracked[at].is_asleep() || !self.decide_reading(at, now) {
+                catching_up |= !self.tracked[at].caught_up;
                 at += 1;
                 continue;
             }
@@ -150,7 +153,7 @@ impl Work {
             self.tracked[at].troubled = looked.is_err();
             match looked {
                 Ok(Look::Done) => {
-                    self.leave(at);
+                    self.leave(at, now);
                     outcome = Look::Busy;
                     continue;
                 }
@@ -167,6 +170,8 @@ impl Work {
                     self.tracked[at].caught_up = true;
                 }
             }
+            // Small files are read one after the other in one turn.
+            catching_up |= !self.tracked[at].caught_up;
             at += 1;
         }
         outcome

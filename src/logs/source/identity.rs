@@ -27,7 +27,8 @@ impl Head {
         Self::first(file, HEAD)
     }
 
-    fn first(file: &Content, most: usize) -> io::Result<Self> {
+    /// Of at most so many bytes of the file's start.
+    pub(super) fn first(file: &Content, most: usize) -> io::Result<Self> {
         let mut bytes = [0; HEAD];
         let read = file.read_at(&mut bytes[..most.min(HEAD)], 0)?;
         Ok(Self::of_bytes(&bytes[..read]))
@@ -51,6 +52,11 @@ impl Head {
         let before = bytes[..read].get(..usize::from(self.length));
         let same = before.is_some_and(|before| Self::of_bytes(before) == self);
         Ok(same.then(|| Self::of_bytes(&bytes[..read])))
+    }
+
+    /// So many bytes are hashed.
+    pub(in crate::logs) fn length(self) -> usize {
+        usize::from(self.length)
     }
 
     /// Nothing was there to be hashed.

@@ -1,6 +1,6 @@
 //! Meeting files, following them through every kind of rotation, and leaving them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::PoisonError;
@@ -19,6 +19,11 @@ use crate::logs::stamp::Stamps;
 const REMEMBER: Duration = Duration::from_secs(600);
 /// How often the checkpoint is freed of files that are done and gone.
 const TIDY: Duration = Duration::from_secs(60);
+/// The same, while more than so many files have been left since.
+const TIDY_SOON: Duration = Duration::from_secs(5);
+const LEFT: usize = 64;
+/// A file that was left is remembered for so long, for rotation may still be making a copy of it.
+const LATELY: Duration = Duration::from_secs(10);
 /// What stands beside a file that kept its name may be a copy in the making: it is left in peace for
 /// so long, in nanoseconds.
 const SETTLED: i64 = 2 * 1_000_000_000;
@@ -93,7 +98,10 @@ impl Work {
         });
         self.remember(&found, now);
         self.count_lost(now);
-        if self.tidied.is_none_or(|last| now - last >= TIDY) {
+        let old = self.ended.iter().take_while(|(_, since)| now - *since >= LATELY).count();
+        let pause = if old > LEFT { TIDY_SOON } else { TIDY };
+        if self.tidied.is_none_or(|last| now - last >= pause) {
+            self.ended.drain(..old);
             self.forget();
             self.tidied = Some(now);
         }
@@ -206,12 +214,14 @@ impl Work {
             match by_key.get(&tracked.seen.key()) {
                 Some(seen) => {
                     tracked.linked = true;
+                    tracked.succeeded = false;
                     tracked.seen.path.clone_from(&seen.path);
                 }
                 None => {
                     left |= tracked.linked;
                     tracked.linked = false;
-                    tracked.succeeded = taken.contains(tracked.seen.path.as_path());
+                    // What was met under a rotated name has its successor already.
+                    tracked.succeeded |= taken.contains(tracked.seen.path.as_path());
                 }
             }
         }
@@ -231,7 +241,10 @@ impl Work {
         let settled = now_ns().saturating_sub(SETTLED);
         let mut waiting = BTreeMap::new();
         let mut new: Vec<(Seen, PathBuf)> = Vec::new();
-        for seen in parents.into_iter().flat_map(scan::directory) {
+        let listed: Vec<Seen> = parents.into_iter().flat_map(scan::directory).collect();
+        let keys: HashSet<(u64, u64)> = listed.iter().map(Seen::key).collect();
+        self.copies.retain(|key, _| keys.contains(key));
+        for seen in listed {
             let copy = self.copies.get(&seen.key());
             if known.contains(&seen.key()) || copy == Some(&(seen.size, seen.modified)) {
                 continue;
@@ -367,7 +380,7 @@ impl Work {
             }
             None => {
                 self.tracked.remove(at);
-                self.end(id, None);
+                self.end(id, None, now);
                 self.meet(seen, &seen.path, false, now)
             }
         }
@@ -413,20 +426,22 @@ impl Work {
     /// What the file is to those that are known, as `copytruncate` makes copies of them.
     fn kin(&self, seen: &Seen, file: &Content) -> Kin {
         let settled = now_ns().saturating_sub(SETTLED);
+        // Of thousands that may be known, few begin alike: those alone are looked at.
+        let other = |f: &FileState| {
+            f.source == self.files.source && f.key() != seen.key() && f.head.is_telling()
+        };
+        let lengths: BTreeSet<usize> = self.files.checkpoint.read(|state| {
+            state.files.values().filter(|f| other(f)).map(|f| f.head.length()).collect()
+        });
+        let heads: Vec<Head> =
+            lengths.into_iter().filter_map(|length| Head::first(file, length).ok()).collect();
         let originals: Vec<(FileId, FileState)> = self.files.checkpoint.read(|state| {
-            let like = |f: &FileState| {
-                f.source == self.files.source
-                    && (f.device, f.inode) != seen.key()
-                    && f.head.is_telling()
-                    && scan::is_rotated(f.name(), &seen.path)
-            };
-            let like = state.files.iter().filter(|(_, file)| like(file));
-            like.map(|(id, file)| (*id, file.clone())).collect()
+            let alike = state.files.iter().filter(|(_, f)| {
+                other(f) && heads.contains(&f.head) && scan::is_rotated(f.name(), &seen.path)
+            });
+            alike.map(|(id, file)| (*id, file.clone())).collect()
         });
         for (id, original) in originals {
-            if !original.head.fits(file).unwrap_or(false) {
-                continue;
-            }
             let read = original.routes.values().map(|own| own.mark.offset).max().unwrap_or(0);
             if !reaches(file, read) && seen.modified > settled {
                 return Kin::Later;
@@ -529,17 +544,18 @@ impl Work {
     }
 
     /// A file of which no more will be read.
-    pub(super) fn leave(&mut self, at: usize) {
+    pub(super) fn leave(&mut self, at: usize, now: Instant) {
         let tracked = self.tracked.remove(at);
         let end = tracked.most_end();
         self.left.insert(tracked.id);
         if !tracked.gone {
             tracing::info!(file = %tracked.seen.path.display(), bytes = end, "read to its end");
         }
-        self.end(tracked.id, Some(end));
+        self.end(tracked.id, Some(end), now);
     }
 
-    fn end(&self, id: FileId, end: Option<u64>) {
+    fn end(&mut self, id: FileId, end: Option<u64>, now: Instant) {
+        self.ended.push_back((id, now));
         self.files.checkpoint.change(|state| {
             if let Some(file) = state.files.get_mut(&id) {
                 file.end = Some(end.unwrap_or(file.size));
@@ -562,30 +578,34 @@ impl Work {
     }
 
     /// Takes out of the checkpoint what is done and gone.
-    fn forget(&self) {
-        let tracked: BTreeSet<FileId> = self.tracked.iter().map(|t| t.id).collect();
+    fn forget(&mut self) {
+        let lately = self.ended.iter().map(|(id, _)| *id);
+        let kept: BTreeSet<FileId> = self.tracked.iter().map(|t| t.id).chain(lately).collect();
         let now = now_ns();
         let left: Vec<(FileId, FileState)> = self.files.checkpoint.read(|state| {
             let own = state
                 .files
                 .iter()
-                .filter(|(id, file)| file.source == self.files.source && !tracked.contains(id));
+                .filter(|(id, file)| file.source == self.files.source && !kept.contains(id));
             own.map(|(id, file)| (*id, file.clone())).collect()
         });
         if left.is_empty() {
             return;
         }
+        let parent =
+            |file: &FileState| Path::new(&file.path).parent().unwrap_or(Path::new("/")).to_owned();
+        let parents: BTreeSet<PathBuf> = left.iter().map(|(_, file)| parent(file)).collect();
+        let listed: HashSet<(u64, u64)> =
+            parents.iter().flat_map(|path| scan::directory(path)).map(|seen| seen.key()).collect();
         let there: BTreeSet<FileId> = left
             .iter()
-            .filter(|(_, file)| {
-                let parent = Path::new(&file.path).parent().unwrap_or(Path::new("/"));
-                scan::directory(parent).iter().any(|s| s.key() == (file.device, file.inode))
-            })
+            .filter(|(_, file)| listed.contains(&file.key()))
             .map(|(id, _)| *id)
             .collect();
         let left: BTreeSet<FileId> = left.into_iter().map(|(id, _)| id).collect();
         let mut vanished = 0;
-        self.files.checkpoint.change(|state| {
+        let fewer = self.files.checkpoint.change(|state| {
+            let before = state.files.len();
             state.files.retain(|id, file| {
                 if !left.contains(id) {
                     return true;
@@ -607,7 +627,15 @@ impl Work {
                 }
                 keep
             });
+            state.files.len() < before
         });
+        let known: BTreeSet<FileId> =
+            self.files.checkpoint.read(|state| state.files.keys().copied().collect());
+        self.left.retain(|id| known.contains(id));
+        // Nothing else may come for long that would have it written.
+        if fewer {
+            self.files.checkpoint.save_soon();
+        }
         self.files.counts.vanished_bytes.add(vanished);
     }
 }

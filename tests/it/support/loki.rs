@@ -1,6 +1,6 @@
 //! A real Loki, and a stub of one that does to pushes whatever a test tells it.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
@@ -188,7 +188,7 @@ pub struct Push {
 struct Shared {
     faults: VecDeque<(Fault, usize)>,
     pushes: Vec<Push>,
-    stored: BTreeMap<String, Vec<Entry>>,
+    stored: BTreeMap<String, BTreeSet<Entry>>,
     in_flight: BTreeMap<String, usize>,
     most_in_flight: usize,
     /// How often clients have gone whose requests count no more.
@@ -321,6 +321,11 @@ impl Stub {
         self.lock().pushes.clone()
     }
 
+    /// The pushes from number `at` on, refused ones too: for tests that look often.
+    pub fn pushes_from(&self, at: usize) -> Vec<Push> {
+        self.lock().pushes.get(at..).unwrap_or_default().to_vec()
+    }
+
     /// What is stored, of all streams whose labels hold `part`; equal entries once, in time's order.
     pub fn entries(&self, part: &str) -> Vec<Entry> {
         let shared = self.lock();
@@ -434,11 +439,7 @@ impl Stub {
         std::thread::sleep(slow);
         let mut shared = self.lock();
         let stored = shared.stored.entry(labels.clone()).or_default();
-        for entry in entries.into_iter().skip(refused) {
-            if !stored.contains(&entry) {
-                stored.push(entry);
-            }
-        }
+        stored.extend(entries.into_iter().skip(refused));
         if abandoned == shared.abandoned
             && let Some(open) = shared.in_flight.get_mut(&labels)
         {
