@@ -11,7 +11,7 @@ use super::content::Content;
 use super::reader::{Desk, FileReader};
 use super::reading::Readings;
 use super::scan;
-use super::track::{Glance, Look, Tracked};
+use super::track::{Glance, Look, Note, Tracked};
 use crate::config::Start;
 use crate::logs::Reading;
 use crate::logs::checkpoint::{Checkpoint, Cut, FileId, ReadingText};
@@ -67,7 +67,8 @@ pub(super) struct Named {
     pub(super) seen: Instant,
 }
 
-/// The source at work: here how its files are read, in `meet` how they are found and left.
+/// The source at work: here how its files are read, in `meet` how they are found, in `kin` what copies
+/// are to one another, in `leave` and `lost` how they end.
 pub(super) struct Work {
     pub(super) files: Files,
     /// In the order in which they are to be read: oldest first.
@@ -217,21 +218,16 @@ impl Work {
         let tracked = &mut self.tracked[at];
         match tracked.glance(now)? {
             Glance::Same => {}
-            // What identifies the file is stored before anything of it can be sent.
-            Glance::Changed if self.note(at) => {}
-            Glance::Changed => {
-                self.tracked[at].take_back();
-                return Ok(Look::Replaced);
-            }
+            Glance::Changed => self.note(at),
             Glance::Shorter => return Ok(Look::Replaced),
         }
         let tracked = &mut self.tracked[at];
         let (id, checkpoint) = (tracked.id, &self.files.checkpoint);
-        let mut keep = |cut: Cut| {
-            checkpoint.change(|state| {
-                if let Some(file) = state.files.get_mut(&id) {
-                    file.cuts.push(cut);
-                }
+        let mut keep = |note: Note| {
+            checkpoint.change(|state| match (state.files.get_mut(&id), note) {
+                (Some(file), Note::Cut(cut)) => file.cuts.push(cut),
+                (Some(file), Note::Head(head)) => file.head = head,
+                (None, _) => {}
             });
         };
         let looked = tracked.look(desk, &self.files.counts, now, &mut keep)?;
@@ -241,17 +237,9 @@ impl Work {
         Ok(looked)
     }
 
-    /// Writes what a look has shown into the checkpoint. False where the file begins otherwise than
-    /// before: its content has been replaced.
-    pub(super) fn note(&mut self, at: usize) -> bool {
-        let tracked = &mut self.tracked[at];
-        match tracked.file.as_ref().map(|file| tracked.head.grown(file)) {
-            Some(Ok(Some(now))) => tracked.head = now,
-            Some(Ok(None)) => return false,
-            // What cannot be read is told when more is read.
-            Some(Err(_)) | None => {}
-        }
-        let head = tracked.head;
+    /// Writes what a look at the file's name, size and time has shown into the checkpoint.
+    pub(super) fn note(&self, at: usize) {
+        let tracked = &self.tracked[at];
         let seen = &tracked.seen;
         let path = seen.path.to_string_lossy();
         self.files.checkpoint.change(|state| {
@@ -264,9 +252,7 @@ impl Work {
             file.device = seen.device;
             file.inode = seen.inode;
             file.missing_since = None;
-            file.head = head;
         });
-        true
     }
 
     // How lines are read.

@@ -59,7 +59,7 @@ impl Head {
         usize::from(self.length)
     }
 
-    /// Nothing was there to be hashed.
+    /// Nothing was there to be hashed: it tells nothing from anything.
     pub(in crate::logs) fn is_empty(self) -> bool {
         self.length == 0
     }

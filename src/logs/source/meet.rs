@@ -1,14 +1,16 @@
-//! Meeting files, following them through every kind of rotation, and leaving them.
+//! Meeting files, at the start and at each look at their directories, whatever their names are by
+//! now.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::PoisonError;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use super::content::Content;
 use super::files::{Named, SAMPLE, Work};
 use super::identity::{Head, Tail};
+use super::kin::{Kin, fits, fitting};
 use super::scan::{self, Seen};
 use super::track::Tracked;
 use crate::config::Start;
@@ -17,24 +19,8 @@ use crate::logs::stamp::Stamps;
 
 /// How long a name that leads nowhere is watched for what is put beside it.
 const REMEMBER: Duration = Duration::from_secs(600);
-/// How often the checkpoint is freed of files that are done and gone.
-const TIDY: Duration = Duration::from_secs(60);
-/// The same, while more than so many files have been left since.
-const TIDY_SOON: Duration = Duration::from_secs(5);
-const LEFT: usize = 64;
-/// A file that was left is remembered for so long, for rotation may still be making a copy of it.
-const LATELY: Duration = Duration::from_secs(10);
-/// What stands beside a file that kept its name may be a copy in the making: it is left in peace for
-/// so long, in nanoseconds.
-const SETTLED: i64 = 2 * 1_000_000_000;
 /// How often a directory is listed again in which files are being renamed.
 const RETRIES: usize = 5;
-/// A file that cannot be found is given up after so long, in nanoseconds: its directory may not be
-/// mounted yet.
-const MISSING: i64 = 3600 * 1_000_000_000;
-/// A file without a pattern's name is forgotten so long after its end, in nanoseconds.
-const FORGET: i64 = 7 * 24 * MISSING;
-
 /// What came of meeting a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Met {
@@ -44,17 +30,6 @@ pub(super) enum Met {
     Known,
     /// It cannot be told yet.
     Later,
-}
-
-/// What a file beside a known one is to it.
-enum Kin {
-    Stranger,
-    /// A copy: what it holds is read in the original.
-    Copy,
-    /// Perhaps a copy, which is still being made.
-    Later,
-    /// A copy of content that is gone from its own place: the rest is read here.
-    Rest(FileId, Box<FileState>),
 }
 
 impl Work {
@@ -98,13 +73,7 @@ impl Work {
         });
         self.remember(&found, now);
         self.count_lost(now);
-        let old = self.ended.iter().take_while(|(_, since)| now - *since >= LATELY).count();
-        let pause = if old > LEFT { TIDY_SOON } else { TIDY };
-        if self.tidied.is_none_or(|last| now - last >= pause) {
-            self.ended.drain(..old);
-            self.forget();
-            self.tidied = Some(now);
-        }
+        self.forget(now);
         self.put_to_sleep(now);
         let open = self.tracked.iter().filter(|tracked| tracked.linked).count();
         self.files.counts.files(open, self.problems.values().cloned().collect());
@@ -146,6 +115,8 @@ impl Work {
         });
         let mut directories: BTreeMap<PathBuf, Vec<Seen>> = BTreeMap::new();
         let mut order = Vec::new();
+        // One file is read once: by whoever knows most of it.
+        let mut claims: BTreeMap<(u64, u64), (usize, u64, FileId)> = BTreeMap::new();
         let mut last: BTreeMap<PathBuf, i64> = BTreeMap::new();
         for (id, file) in known {
             let (modified, looked) = (file.modified, file.looked);
@@ -169,7 +140,7 @@ impl Work {
                 listing
                     .iter()
                     .filter(|seen| scan::is_rotated(&path, &seen.path))
-                    .filter(|_| !file.head.is_empty() && !file.is_done())
+                    .filter(|_| !file.is_done())
                     .find_map(|seen| Some((seen, fitting(seen, &file)?)))
             });
             // What is read and acknowledged to its end stays closed.
@@ -179,6 +150,10 @@ impl Work {
             };
             if let Some((seen, opened)) = opened.filter(|(seen, _)| !done(seen)) {
                 let size = opened.look().map_or(seen.size, |looks| looks.size);
+                let reached = file.routes.values().map(|own| own.mark.offset).max().unwrap_or(0);
+                let claim = (file.head.length(), reached, id);
+                let best = claims.entry(seen.key()).or_insert(claim);
+                *best = claim.max(*best);
                 order.push((seen.modified, id, file, Seen { size, ..seen.clone() }, opened));
             }
             // Of several files that had the name, the newest was the last.
@@ -191,6 +166,9 @@ impl Work {
                 named.looked = looked;
             }
         }
+        order.retain(|(_, id, _, seen, _)| {
+            claims.get(&seen.key()).is_some_and(|best| best.2 == *id)
+        });
         order.sort_by_key(|(modified, ..)| *modified);
         for (_, id, file, seen, opened) in order {
             let marks = self.marks(id, &file, &opened, &seen, false);
@@ -238,7 +216,6 @@ impl Work {
         let by_path: BTreeMap<&Path, (u64, u64)> =
             found.iter().map(|seen| (seen.path.as_path(), seen.key())).collect();
         let parents: BTreeSet<&Path> = self.names.keys().filter_map(|path| path.parent()).collect();
-        let settled = now_ns().saturating_sub(SETTLED);
         let mut waiting = BTreeMap::new();
         let mut new: Vec<(Seen, PathBuf)> = Vec::new();
         let listed: Vec<Seen> = parents.into_iter().flat_map(scan::directory).collect();
@@ -259,7 +236,7 @@ impl Work {
             waiting.insert(seen.key(), seen.path.clone());
             // So is what gzip is still writing; when it is whole, it gets the time of the original.
             let at_once = !waited && !kept_its_name && !scan::is_gzip(&seen.path);
-            if at_once || seen.modified <= settled {
+            if at_once || seen.is_settled() {
                 new.push((seen, path.clone()));
             }
         }
@@ -273,7 +250,12 @@ impl Work {
     }
 
     /// Begins to follow a file that is not a pattern's: it is read once.
-    fn meet_rotated(&mut self, seen: &Seen, name: &Path, now: Instant) -> io::Result<()> {
+    pub(super) fn meet_rotated(
+        &mut self,
+        seen: &Seen,
+        name: &Path,
+        now: Instant,
+    ) -> io::Result<()> {
         match self.meet(seen, name, false, now)? {
             Met::New => {
                 tracing::info!(file = %seen.path.display(), "reading a rotated file");
@@ -295,7 +277,7 @@ impl Work {
 
     /// Begins to follow a file, unless it is followed or known to be done. `name`: what it was called
     /// before it was rotated.
-    fn meet(
+    pub(super) fn meet(
         &mut self,
         seen: &Seen,
         name: &Path,
@@ -344,7 +326,7 @@ impl Work {
                     device: seen.device,
                     inode: seen.inode,
                     head: Head::of(&file)?,
-                    met: now_ns(),
+                    met: scan::now_ns(),
                     size: seen.size,
                     modified: seen.modified,
                     looked: self.names.get(name).map_or(seen.modified, |named| named.looked),
@@ -422,241 +404,6 @@ impl Work {
         });
         marks
     }
-
-    /// What the file is to those that are known, as `copytruncate` makes copies of them.
-    fn kin(&self, seen: &Seen, file: &Content) -> Kin {
-        let settled = now_ns().saturating_sub(SETTLED);
-        // Of thousands that may be known, few begin alike: those alone are looked at.
-        let other = |f: &FileState| {
-            f.source == self.files.source && f.key() != seen.key() && f.head.is_telling()
-        };
-        let lengths: BTreeSet<usize> = self.files.checkpoint.read(|state| {
-            state.files.values().filter(|f| other(f)).map(|f| f.head.length()).collect()
-        });
-        let heads: Vec<Head> =
-            lengths.into_iter().filter_map(|length| Head::first(file, length).ok()).collect();
-        let originals: Vec<(FileId, FileState)> = self.files.checkpoint.read(|state| {
-            let alike = state.files.iter().filter(|(_, f)| {
-                other(f) && heads.contains(&f.head) && scan::is_rotated(f.name(), &seen.path)
-            });
-            alike.map(|(id, file)| (*id, file.clone())).collect()
-        });
-        for (id, original) in originals {
-            let read = original.routes.values().map(|own| own.mark.offset).max().unwrap_or(0);
-            if !reaches(file, read) && seen.modified > settled {
-                return Kin::Later;
-            }
-            if !fits(file, &original) {
-                continue;
-            }
-            let in_hand = self.tracked.iter().any(|tracked| tracked.id == id);
-            // Content that is gone from its place has no inode.
-            return match (original.inode, in_hand) {
-                (0, true) => Kin::Later,
-                (0, false) => Kin::Rest(id, Box::new(original)),
-                (_, true) => Kin::Copy,
-                // At the start it was nowhere to be found.
-                (_, false) if original.end.is_none() => Kin::Rest(id, Box::new(original)),
-                (_, false) => Kin::Copy,
-            };
-        }
-        Kin::Stranger
-    }
-
-    /// The content of a file has been replaced. If its copy lies beside it, the rest is read there.
-    pub(super) fn replace(&mut self, at: usize, now: Instant) {
-        let tracked = &mut self.tracked[at];
-        let (path, key) = (tracked.seen.path.clone(), tracked.seen.key());
-        let offset = tracked.most_end();
-        let state = self.files.checkpoint.read(|state| state.files.get(&tracked.id).cloned());
-        let name = state.as_ref().map_or(path.clone(), |state| state.name().to_owned());
-        let furthest = &tracked.readers[tracked.furthest()];
-        let position = furthest.position();
-        let copy = state.filter(|state| !state.head.is_empty()).and_then(|state| {
-            let listing = scan::directory(path.parent()?);
-            listing.into_iter().find_map(|seen| {
-                let other = seen.key() != tracked.seen.key() && scan::is_rotated(&path, &seen.path);
-                let file = other.then(|| scan::open(&seen).ok()?).flatten()?;
-                let size = file.look().ok()?.size;
-                let seen = Seen { size, ..seen };
-                if !reaches(&file, offset) {
-                    return None;
-                }
-                let same = state.head.fits(&file).ok()?
-                    && position.tail.fits(&file, position.offset).ok()?;
-                same.then_some((seen, file))
-            })
-        });
-        let known_size = tracked.seen.size;
-        match copy {
-            Some((seen, file)) => {
-                tracing::info!(
-                    file = %path.display(), copy = %seen.path.display(),
-                    "truncated; the rest is read from its copy"
-                );
-                self.copies.remove(&seen.key());
-                tracked.go_on_in(seen, file, now);
-            }
-            None => {
-                let vanished = known_size.saturating_sub(tracked.least_end());
-                self.files.counts.vanished_bytes.add(vanished);
-                if vanished > 0 {
-                    tracing::warn!(
-                        file = %path.display(), bytes = vanished,
-                        "truncated before all of it was read; let rotation keep a copy for longer"
-                    );
-                }
-                // What is in memory is given out; only a restart would lose that too, and count it.
-                let (id, left) = (tracked.id, tracked.least_end());
-                self.files.checkpoint.change(|state| {
-                    if let Some(file) = state.files.get_mut(&id) {
-                        file.size = left;
-                    }
-                });
-                tracked.lose();
-            }
-        }
-        self.note_replaced(at);
-        // The new content is a file of its own, met at once, whatever its name is by now.
-        let listing = path.parent().map(scan::directory).unwrap_or_default();
-        let Some(seen) = listing.into_iter().find(|seen| seen.key() == key) else { return };
-        let met = if seen.path == path {
-            self.meet(&seen, &path, false, now).map(drop)
-        } else {
-            self.meet_rotated(&seen, &name, now)
-        };
-        if let Err(e) = met {
-            self.complain(&seen.path, &e);
-        }
-    }
-
-    /// The checkpoint must not find the old content under the inode that the new one has.
-    fn note_replaced(&self, at: usize) {
-        let tracked = &self.tracked[at];
-        let (device, inode) = if tracked.gone { (0, 0) } else { tracked.seen.key() };
-        self.files.checkpoint.change(|state| {
-            if let Some(file) = state.files.get_mut(&tracked.id) {
-                file.device = device;
-                file.inode = inode;
-            }
-        });
-        self.files.checkpoint.save_soon();
-    }
-
-    /// A file of which no more will be read.
-    pub(super) fn leave(&mut self, at: usize, now: Instant) {
-        let tracked = self.tracked.remove(at);
-        let end = tracked.most_end();
-        self.left.insert(tracked.id);
-        if !tracked.gone {
-            tracing::info!(file = %tracked.seen.path.display(), bytes = end, "read to its end");
-        }
-        self.end(tracked.id, Some(end), now);
-    }
-
-    fn end(&mut self, id: FileId, end: Option<u64>, now: Instant) {
-        self.ended.push_back((id, now));
-        self.files.checkpoint.change(|state| {
-            if let Some(file) = state.files.get_mut(&id) {
-                file.end = Some(end.unwrap_or(file.size));
-            }
-        });
-    }
-
-    /// Closes files that have been quiet for long and are acknowledged to their end.
-    fn put_to_sleep(&mut self, now: Instant) {
-        for tracked in self.tracked.iter_mut().filter(|tracked| tracked.is_drowsy(now)) {
-            let end = tracked.most_end();
-            let acknowledged = self.files.checkpoint.read(|state| {
-                let file = state.files.get(&tracked.id);
-                file.is_some_and(|file| file.routes.values().all(|own| own.mark.offset >= end))
-            });
-            if acknowledged {
-                tracked.sleep();
-            }
-        }
-    }
-
-    /// Takes out of the checkpoint what is done and gone.
-    fn forget(&mut self) {
-        let lately = self.ended.iter().map(|(id, _)| *id);
-        let kept: BTreeSet<FileId> = self.tracked.iter().map(|t| t.id).chain(lately).collect();
-        let now = now_ns();
-        let left: Vec<(FileId, FileState)> = self.files.checkpoint.read(|state| {
-            let own = state
-                .files
-                .iter()
-                .filter(|(id, file)| file.source == self.files.source && !kept.contains(id));
-            own.map(|(id, file)| (*id, file.clone())).collect()
-        });
-        if left.is_empty() {
-            return;
-        }
-        let parent =
-            |file: &FileState| Path::new(&file.path).parent().unwrap_or(Path::new("/")).to_owned();
-        let parents: BTreeSet<PathBuf> = left.iter().map(|(_, file)| parent(file)).collect();
-        let listed: HashSet<(u64, u64)> =
-            parents.iter().flat_map(|path| scan::directory(path)).map(|seen| seen.key()).collect();
-        let there: BTreeSet<FileId> = left
-            .iter()
-            .filter(|(_, file)| listed.contains(&file.key()))
-            .map(|(id, _)| *id)
-            .collect();
-        let left: BTreeSet<FileId> = left.into_iter().map(|(id, _)| id).collect();
-        let mut vanished = 0;
-        let fewer = self.files.checkpoint.change(|state| {
-            let before = state.files.len();
-            state.files.retain(|id, file| {
-                if !left.contains(id) {
-                    return true;
-                }
-                let least = file.routes.values().map(|route| route.mark.offset).min();
-                let done = file.end.is_some_and(|end| least.is_none_or(|least| least >= end));
-                if done && (file.inode == 0 || file.modified < now.saturating_sub(FORGET)) {
-                    return false;
-                }
-                // Unless all of it is acknowledged, what is in memory still counts on it.
-                if !file.given_up && (there.contains(id) || (self.left.contains(id) && !done)) {
-                    file.missing_since = None;
-                    return true;
-                }
-                let since = *file.missing_since.get_or_insert(now);
-                let keep = !done && now - since < MISSING;
-                if !keep && !done && !file.given_up {
-                    vanished += file.behind();
-                }
-                keep
-            });
-            state.files.len() < before
-        });
-        let known: BTreeSet<FileId> =
-            self.files.checkpoint.read(|state| state.files.keys().copied().collect());
-        self.left.retain(|id| known.contains(id));
-        // Nothing else may come for long that would have it written.
-        if fewer {
-            self.files.checkpoint.save_soon();
-        }
-        self.files.counts.vanished_bytes.add(vanished);
-    }
-}
-
-/// Whether the checkpoint's file is this one: the same head, and the same bytes before each mark.
-fn fits(file: &Content, state: &FileState) -> bool {
-    let marks = state.routes.values().map(|route| route.mark);
-    state.head.fits(file).unwrap_or(false)
-        && marks.into_iter().all(|mark| {
-            reaches(file, mark.offset) && mark.tail.fits(file, mark.offset).unwrap_or(false)
-        })
-}
-
-/// Whether there is so much of it. Of what is compressed the size is not known for sure.
-fn reaches(file: &Content, offset: u64) -> bool {
-    file.is_packed() || file.look().is_ok_and(|looks| offset <= looks.size)
-}
-
-fn fitting(seen: &Seen, state: &FileState) -> Option<Content> {
-    let file = scan::open(seen).ok()??;
-    fits(&file, state).then_some(file)
 }
 
 /// The end of the last whole line before `size`.
@@ -665,9 +412,4 @@ fn last_line_end(file: &Content, size: u64) -> u64 {
     let from = size.saturating_sub(SAMPLE as u64);
     let read = file.read_at(&mut bytes, from).unwrap_or(0);
     memchr::memrchr(b'\n', &bytes[..read]).map_or(size, |at| from + at as u64 + 1)
-}
-
-fn now_ns() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
 }

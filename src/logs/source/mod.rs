@@ -5,6 +5,8 @@ mod content;
 mod crowd;
 mod files;
 mod identity;
+mod kin;
+mod leave;
 mod lines;
 mod lost;
 mod meet;

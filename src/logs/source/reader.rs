@@ -241,21 +241,21 @@ impl FileReader {
         }
     }
 
-    /// Reads on until something stops it, at most one piece of the file, which begins with the head
-    /// unless it has been written anew. `seen`: records that start before it have been met by another
-    /// reading.
+    /// Reads on until something stops it, at most one piece of the file: what comes of that piece is
+    /// handed out by the next step, so its head, which may have grown, can be stored before. `seen`:
+    /// records that start before it have been met by another reading.
     ///
     /// # Errors
     /// When the file cannot be read.
     pub(super) fn step(
         &mut self,
-        file: Option<(&Content, Head)>,
+        file: Option<(&Content, &mut Head)>,
         desk: &mut dyn Desk,
         seen: &mut u64,
         now: Instant,
     ) -> io::Result<Step> {
         loop {
-            if !self.hand_out(file.map(|(file, _)| file), desk, seen) {
+            if !self.hand_out(file.as_ref().map(|(file, _)| *file), desk, seen) {
                 self.full_since.get_or_insert(now);
                 return Ok(Step::Full);
             }
@@ -271,9 +271,14 @@ impl FileReader {
         let Some((file, head)) = file else { return Ok(Step::End) };
         let filled = self.lines.fill(|room, offset| {
             let got = file.read_at(room, offset)?;
+            if file.is_packed() {
+                return Ok(Some(got));
+            }
             // Looked at after the read: whatever was written anew before it shows now, even where
             // the bytes before the offset happen to be the same.
-            Ok::<_, io::Error>((file.is_packed() || head.fits(file)?).then_some(got))
+            let Some(now) = head.grown(file)? else { return Ok(None) };
+            *head = now;
+            Ok::<_, io::Error>(Some(got))
         })?;
         Ok(match filled {
             None => Step::Changed,

@@ -5,8 +5,13 @@ use std::fs::{self, File, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::content::Content;
+
+/// What stands beside a file that kept its name may be a copy in the making: it is left in peace for
+/// so long, in nanoseconds.
+const SETTLED: i64 = 2 * 1_000_000_000;
 
 /// A file as a directory shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +37,11 @@ impl Seen {
 
     pub(super) fn key(&self) -> (u64, u64) {
         (self.device, self.inode)
+    }
+
+    /// Nobody has written to it for a moment: it is no copy in the making.
+    pub(super) fn is_settled(&self) -> bool {
+        self.modified <= now_ns().saturating_sub(SETTLED)
     }
 }
 
@@ -125,6 +135,12 @@ pub(super) fn is_gzip(path: &Path) -> bool {
 fn is_packed(path: &Path) -> bool {
     const PACKED: [&str; 6] = ["gz", "bz2", "xz", "zst", "lz4", "tmp"];
     path.extension().is_some_and(|extension| PACKED.iter().any(|packed| extension == *packed))
+}
+
+/// Nanoseconds since 1970, as files' times are told.
+pub(super) fn now_ns() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

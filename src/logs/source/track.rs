@@ -47,12 +47,18 @@ pub(super) enum Glance {
     Shorter,
 }
 
+/// What shapes and identifies what is read: stored before anything of it can be sent.
+pub(super) enum Note {
+    Cut(Cut),
+    Head(Head),
+}
+
 /// A file with a name and a place in the checkpoint.
 pub(super) struct Tracked {
     pub(super) id: FileId,
     pub(super) seen: Seen,
     /// What it begins with, as far as was seen.
-    pub(super) head: Head,
+    head: Head,
     /// None: asleep, or nothing left to read from.
     pub(super) file: Option<Content>,
     pub(super) readers: Vec<FileReader>,
@@ -192,18 +198,18 @@ impl Tracked {
         self.seen.size = self.size_before;
     }
 
-    /// Reads what there is, in fair pieces. `keep` stores a decision that shapes records.
+    /// Reads what there is, in fair pieces. `keep` stores what a restart needs to read the same.
     pub(super) fn look(
         &mut self,
         desk: &mut dyn Desk,
         counts: &SourceCounts,
         now: Instant,
-        keep: &mut dyn FnMut(Cut),
+        keep: &mut dyn FnMut(Note),
     ) -> io::Result<Look> {
         let mut busy = false;
         let mut full = false;
         for at in 0..self.readers.len() {
-            let step = self.read(at, desk, counts, now)?;
+            let step = self.read(at, desk, counts, now, keep)?;
             self.readers[at].at_end = step == Step::End;
             match step {
                 Step::Busy => busy = true,
@@ -229,7 +235,7 @@ impl Tracked {
     }
 
     /// Where all that the file holds is read, records that got no line for a while are whole.
-    fn idle(&mut self, now: Instant, keep: &mut dyn FnMut(Cut)) -> bool {
+    fn idle(&mut self, now: Instant, keep: &mut dyn FnMut(Note)) -> bool {
         let mut any = false;
         for at in 0..self.readers.len() {
             let Some(cut) = Some(&mut self.readers[at])
@@ -243,7 +249,7 @@ impl Tracked {
                     reader.replay(&cut);
                 }
             }
-            keep(cut.clone());
+            keep(Note::Cut(cut.clone()));
             self.cuts.push(cut);
             any = true;
         }
@@ -256,15 +262,22 @@ impl Tracked {
         desk: &mut dyn Desk,
         counts: &SourceCounts,
         now: Instant,
+        keep: &mut dyn FnMut(Note),
     ) -> io::Result<Step> {
         // A file that stands still at its end is not read again, but what waits may go on.
-        let file = self.file.as_ref().filter(|_| !self.finishing).map(|file| (file, self.head));
+        let file = self.file.as_ref().filter(|_| !self.finishing);
         let mut step = Step::End;
         for _ in 0..PIECES {
             let reader = &mut self.readers[at];
             let from = reader.end();
             let quiet = reader.at_end;
-            step = reader.step(file.filter(|_| !quiet), desk, &mut self.counted_to, now)?;
+            let mut head = self.head;
+            let file = file.filter(|_| !quiet).map(|file| (file, &mut head));
+            step = reader.step(file, desk, &mut self.counted_to, now)?;
+            if head != self.head {
+                self.head = head;
+                keep(Note::Head(head));
+            }
             counts.read_bytes.add(reader.end().saturating_sub(from));
             let lines = reader.take_counts();
             if at == self.furthest() {
