@@ -272,11 +272,7 @@ fn time(record: &Record) -> Option<String> {
     Some(format!("{time:.3}"))
 }
 
-fn json(
-    record: &Record,
-    metadata: &[(&'static str, std::borrow::Cow<'_, str>)],
-    redacted: Redacted,
-) -> String {
+fn json(record: &Record, metadata: &[(&'static str, String)], redacted: Redacted) -> String {
     let mut text = String::from("{");
     let mut pair = |name: &str, value: &str| {
         let comma = if text.len() > 1 { "," } else { "" };
@@ -310,7 +306,7 @@ const RESET: &str = "\x1b[0m";
 /// A line of what is known about the record, and its own lines, indented.
 fn plain(
     record: &Record,
-    metadata: &[(&'static str, std::borrow::Cow<'_, str>)],
+    metadata: &[(&'static str, String)],
     redacted: Redacted,
     colour: bool,
 ) -> String {

@@ -57,6 +57,14 @@ impl Batch {
         self.entries.size() + self.late.size()
     }
 
+    /// Empty, with the memory of this one.
+    pub(super) fn emptied(self) -> Self {
+        let Self { mut entries, mut late, .. } = self;
+        entries.clear();
+        late.clear();
+        Self { entries, late, ..Self::default() }
+    }
+
     /// Nothing to send and nothing to acknowledge.
     pub(super) fn is_empty(&self) -> bool {
         self.progress.is_empty()

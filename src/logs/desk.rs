@@ -7,10 +7,12 @@ use std::time::Instant;
 
 use super::checkpoint::{FileId, State};
 use super::count::SourceCounts;
+use super::entry;
 use super::lane::Lane;
 use super::redact::{Counts, Level, redacted};
 use super::route::Rules;
 use super::source::{Desk, Taken};
+use crate::loki::Metadata;
 
 /// The desk of one source.
 pub(super) struct SourceDesk {
@@ -18,8 +20,14 @@ pub(super) struct SourceDesk {
     /// By route number.
     lanes: Vec<Arc<Lane>>,
     counts: Arc<SourceCounts>,
-    decided: HashMap<(FileId, usize), Decided>,
+    decided: Decisions,
+    /// Of the record in hand: its metadata, and room to look it through.
+    metadata: Metadata,
+    room: Vec<u8>,
 }
+
+/// What an earlier run of the agent decided, by file and route.
+struct Decisions(HashMap<(FileId, usize), Decided>);
 
 /// Which streams an earlier run of the agent chose for a file's records.
 struct Decided {
@@ -47,18 +55,27 @@ impl SourceDesk {
                 }
             }
         }
-        Self { rules, lanes, counts, decided }
+        Self {
+            rules,
+            lanes,
+            counts,
+            decided: Decisions(decided),
+            metadata: Metadata::default(),
+            room: Vec::new(),
+        }
     }
+}
 
+impl Decisions {
     /// What an earlier run decided; none for records that it has not met.
-    fn decided(&mut self, taken: &Taken, route: usize) -> Option<bool> {
-        if self.decided.is_empty() {
+    fn of(&mut self, taken: &Taken, route: usize) -> Option<bool> {
+        if self.0.is_empty() {
             return None;
         }
         let start = taken.record.bytes.start;
-        let known = self.decided.get(&(taken.file, route))?;
+        let known = self.0.get(&(taken.file, route))?;
         if start >= known.before {
-            self.decided.remove(&(taken.file, route));
+            self.0.remove(&(taken.file, route));
             return None;
         }
         Some(known.late.iter().any(|(first, last)| *first <= start && start <= *last))
@@ -66,35 +83,35 @@ impl SourceDesk {
 }
 
 impl Desk for SourceDesk {
-    fn take(&mut self, taken: &mut Taken) {
-        let now = Instant::now();
+    fn take(&mut self, taken: &mut Taken, now: Instant) {
         if std::mem::replace(&mut taken.first_seen, false) {
             self.counts.record(taken);
         }
-        let rules = Arc::clone(&self.rules);
+        let Self { rules, lanes, counts, decided, metadata, room } = self;
         for level in [Level::Credentials, Level::Literals] {
             let mut masked = None;
             for route in taken.routes.iter().filter(|at| rules[*at].level == level) {
-                let lane = Arc::clone(&self.lanes[route]);
-                if !rules[route].wants(&taken.record, &taken.event) {
+                let (rules, lane) = (&rules[route], &lanes[route]);
+                if !rules.wants(&taken.record, &taken.event) {
                     lane.pass(taken, now);
                 } else if lane.has_room() {
-                    let decided = self.decided(taken, route);
+                    let decided = decided.of(taken, route);
                     let record = masked.get_or_insert_with(|| {
-                        let (record, counts) = redacted(&taken.record, level);
-                        self.counts.redacted(counts);
+                        let (record, redacted) = redacted(&taken.record, level, room);
+                        counts.redacted(redacted);
                         record
                     });
-                    let patterns = &rules[route].patterns;
-                    let late = if patterns.is_empty() {
-                        lane.put(taken, record, now, decided)
+                    let late = if rules.patterns.is_empty() {
+                        entry::encode(record, &taken.event, metadata);
+                        lane.put(taken, record, metadata, now, decided)
                     } else {
-                        let (record, count) = patterns.mask(record.clone().into_owned());
-                        self.counts.redacted(Counts { patterns: count, ..Counts::default() });
-                        lane.put(taken, &record, now, decided)
+                        let (record, count) = rules.patterns.mask(record.clone().into_owned());
+                        counts.redacted(Counts { patterns: count, ..Counts::default() });
+                        entry::encode(&record, &taken.event, metadata);
+                        lane.put(taken, &record, metadata, now, decided)
                     };
                     if late {
-                        self.counts.late();
+                        counts.late();
                     }
                 } else {
                     continue;

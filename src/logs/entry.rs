@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 
 use super::{Event, Format, Record};
+use crate::loki::Metadata;
 
 /// The server's text log without prefixes: `SEVERITY:  message`, then `DETAIL:  …` and so on.
 pub fn line(record: &Record) -> Cow<'_, str> {
@@ -14,30 +15,40 @@ pub fn line(record: &Record) -> Cow<'_, str> {
 }
 
 /// Names and values, in a fixed order. Absent facts are absent pairs.
-pub fn metadata<'r>(record: &'r Record, event: &Event) -> Vec<(&'static str, Cow<'r, str>)> {
-    let mut pairs: Vec<(&'static str, Cow<'r, str>)> = Vec::with_capacity(16);
+pub fn metadata(record: &Record, event: &Event) -> Vec<(&'static str, String)> {
+    let mut all = Vec::new();
+    pairs(record, event, |name, value| all.push((name, value.to_owned())));
+    all
+}
+
+/// The same as an entry holds it.
+pub(super) fn encode(record: &Record, event: &Event, out: &mut Metadata) {
+    out.clear();
+    pairs(record, event, |name, value| out.push(name, value));
+}
+
+fn pairs(record: &Record, event: &Event, mut give: impl FnMut(&'static str, &str)) {
     match record.severity {
         Some(severity) => {
             if record.format == Format::Pgbouncer {
-                pairs.push(("format", "pgbouncer".into()));
+                give("format", "pgbouncer");
             }
-            pairs.push(("severity", severity.as_str().into()));
-            pairs.push(("level", severity.level().into()));
+            give("severity", severity.as_str());
+            give("level", severity.level());
         }
-        None if record.is_plain() => pairs.push(("format", "plain".into())),
+        None if record.is_plain() => give("format", "plain"),
         None => {}
     }
     if let Some(sqlstate) = &record.sqlstate {
-        pairs.push(("sqlstate", sqlstate.as_str().into()));
+        give("sqlstate", sqlstate.as_str());
     }
     if let Some(kind) = event.kind {
-        pairs.push(("event", kind.as_str().into()));
+        give("event", kind.as_str());
     }
     if let Some(duration) = event.duration_ms {
-        pairs.push(("duration_ms", milliseconds(duration).into()));
+        give("duration_ms", &milliseconds(duration));
     }
-    pairs.extend(record.fields.iter().map(|(key, value)| (key.as_str(), value.into())));
-    pairs
+    record.fields.iter().for_each(|(key, value)| give(key.as_str(), value));
 }
 
 /// `811.002`: to the microsecond, as the server writes it, without zeros at the end.
@@ -76,7 +87,7 @@ mod tests {
             "severity=LOG level=info sqlstate=00000 event=duration duration_ms=811.002 user=app query_id=-7"
         );
         let plain = Record::plain("hello");
-        assert_eq!(metadata(&plain, &Event::default()), [("format", Cow::Borrowed("plain"))]);
+        assert_eq!(metadata(&plain, &Event::default()), [("format", "plain".to_owned())]);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use super::entry;
 use super::source::Taken;
 use super::wake::Wake;
 use super::{Record, Severity};
-use crate::loki::StreamLabels;
+use crate::loki::{Metadata, StreamLabels};
 use crate::task::Stop;
 
 /// How long a batch is filled.
@@ -85,20 +85,24 @@ pub(super) struct Lane {
     standing: Mutex<Standing>,
     /// Entries that are stored, or refused for good.
     settled: AtomicU64,
-    /// How old a record may be for Loki, and when it last said so.
-    max_age: Mutex<Option<(i64, Instant)>>,
 }
 
 #[derive(Default)]
 struct Queue {
     building: Batch,
     sealed: Option<Batch>,
+    /// An empty one, whose memory the next one takes.
+    spare: Batch,
     /// Since when what the sender holds was waiting.
     sending_since: Option<Instant>,
     /// The newest time that was put in.
     newest: Option<i64>,
     /// How many readers may still put something in.
     open: usize,
+    /// How old a record may be for Loki, and when it last said so.
+    max_age: Option<(i64, Instant)>,
+    /// A time that Loki takes, however much ahead of it.
+    taken_ahead: i64,
 }
 
 impl Lane {
@@ -123,7 +127,6 @@ impl Lane {
             room,
             standing: Mutex::default(),
             settled: AtomicU64::default(),
-            max_age: Mutex::default(),
         }
     }
 
@@ -168,21 +171,19 @@ impl Lane {
         &self,
         taken: &Taken,
         record: &Record,
+        metadata: &Metadata,
         now: Instant,
         decided: Option<bool>,
     ) -> bool {
-        let wall = wall_clock();
-        if self.kind == LaneKind::Loki && self.is_too_old(taken.ns, wall, now) {
-            let mut queue = self.lock();
+        let line = entry::line(record);
+        let mut queue = self.lock();
+        if self.kind == LaneKind::Loki && queue.is_too_old(taken.ns, now) {
             queue.building.progress(taken.file, now).mark = taken.mark;
             queue.building.too_old += 1;
             return false;
         }
-        let line = entry::line(record);
-        let metadata = entry::metadata(record, &taken.event);
-        let mut queue = self.lock();
         if self.room.is_full(&queue.building) && queue.sealed.is_none() {
-            queue.sealed = Some(std::mem::take(&mut queue.building));
+            queue.sealed = Some(queue.renew());
         }
         let newest = queue.newest.unwrap_or(i64::MIN);
         // In the local store any order is good.
@@ -193,11 +194,10 @@ impl Lane {
         progress.mark = taken.mark;
         progress.decide(record.bytes.start, late);
         if late {
-            queue.building.late.push(taken.ns, &line, &metadata);
+            queue.building.late.push(taken.ns, &line, metadata);
         } else {
-            queue.building.entries.push(taken.ns, &line, &metadata);
-            // What a wrong clock dates into the future is refused, and makes nothing else late.
-            let newest = newest.max(taken.ns.min(wall.saturating_add(AHEAD)));
+            queue.building.entries.push(taken.ns, &line, metadata);
+            let newest = newest.max(queue.at_most_ahead(taken.ns));
             queue.newest = Some(newest);
             queue.building.newest = Some(newest);
         }
@@ -212,18 +212,10 @@ impl Lane {
         late
     }
 
-    fn is_too_old(&self, ns: i64, wall: i64, now: Instant) -> bool {
-        let known = *self.max_age.lock().unwrap_or_else(PoisonError::into_inner);
-        known.is_some_and(|(max_age, since)| {
-            now.saturating_duration_since(since) < BELIEVED && ns < wall.saturating_sub(max_age)
-        })
-    }
-
     /// Loki has said before which time it takes nothing.
     pub(super) fn learn_oldest(&self, oldest: i64) {
         let max_age = wall_clock().saturating_sub(oldest);
-        let known = (max_age, Instant::now());
-        *self.max_age.lock().unwrap_or_else(PoisonError::into_inner) = Some(known);
+        self.lock().max_age = Some((max_age, Instant::now()));
     }
 
     /// The next batch to be sent, once it is full or has waited long enough; none when no more will
@@ -261,6 +253,12 @@ impl Lane {
                 () = stop.cut() => return None,
             }
         }
+    }
+
+    /// Gives back a batch that is done. Where full ones follow each other, its memory is used again.
+    pub(super) fn recycle(&self, batch: Batch) {
+        let spare = if self.room.is_full(&batch) { batch.emptied() } else { Batch::default() };
+        self.lock().spare = spare;
     }
 
     /// Nothing waits behind what the sender holds.
@@ -321,6 +319,26 @@ enum Taking {
 }
 
 impl Queue {
+    /// Takes out what was built.
+    fn renew(&mut self) -> Batch {
+        std::mem::replace(&mut self.building, std::mem::take(&mut self.spare))
+    }
+
+    fn is_too_old(&self, ns: i64, now: Instant) -> bool {
+        self.max_age.is_some_and(|(max_age, since)| {
+            now.saturating_duration_since(since) < BELIEVED
+                && ns < wall_clock().saturating_sub(max_age)
+        })
+    }
+
+    /// What a wrong clock dates into the future is refused, and makes nothing else late.
+    fn at_most_ahead(&mut self, ns: i64) -> i64 {
+        if ns > self.taken_ahead {
+            self.taken_ahead = wall_clock().saturating_add(AHEAD);
+        }
+        ns.min(self.taken_ahead)
+    }
+
     fn take(&mut self, draining: bool, room: &Room) -> Taking {
         if let Some(sealed) = self.sealed.take() {
             return Taking::Batch(Box::new(sealed));
@@ -331,7 +349,7 @@ impl Queue {
         let linger = if self.building.urgent { LINGER_URGENT } else { LINGER };
         let due = since + linger;
         if room.is_full(&self.building) || draining || due <= Instant::now() {
-            return Taking::Batch(Box::new(std::mem::take(&mut self.building)));
+            return Taking::Batch(Box::new(self.renew()));
         }
         Taking::At(Some(due))
     }

@@ -232,7 +232,8 @@ impl Fields {
     pub fn get(&self, key: Key) -> Option<&str> {
         let at = key as usize;
         let start = if at == 0 { 0 } else { self.ends[at - 1] };
-        self.values.get(start as usize..self.ends[at] as usize).filter(|v| !v.is_empty())
+        let end = self.ends[at];
+        if start < end { self.values.get(start as usize..end as usize) } else { None }
     }
 
     /// All values, one behind the other.
@@ -245,19 +246,19 @@ impl Fields {
         Key::ALL.into_iter().filter_map(|key| Some((key, self.get(key)?)))
     }
 
-    /// From the bytes of each value; what is not UTF-8 is replaced.
-    pub(crate) fn build<'v>(mut value: impl FnMut(Key) -> Option<&'v [u8]>) -> Self {
-        let mut fields = Self { values: String::with_capacity(96), ..Self::default() };
-        for key in Key::ALL {
-            if let Some(value) = value(key) {
-                match std::str::from_utf8(value) {
-                    Ok(value) => fields.values.push_str(value),
-                    Err(_) => fields.values.push_str(&String::from_utf8_lossy(value)),
-                }
-            }
-            fields.ends[key as usize] = u32::try_from(fields.values.len()).unwrap_or(u32::MAX);
+    /// Takes all values out, and keeps their memory.
+    pub(super) fn clear(&mut self) {
+        self.values.clear();
+        self.ends = Default::default();
+    }
+
+    /// Adds a value behind those of the keys before; what of it is no UTF-8 is replaced.
+    pub(super) fn push(&mut self, key: Key, value: &[u8]) {
+        match std::str::from_utf8(value) {
+            Ok(value) => self.values.push_str(value),
+            Err(_) => self.values.push_str(&String::from_utf8_lossy(value)),
         }
-        fields
+        self.ends[key as usize..].fill(position(self.values.len()));
     }
 
     /// Sets one value.
@@ -277,7 +278,7 @@ impl Fields {
 }
 
 /// Where a part begins and ends in the line.
-type Span = (u32, u32);
+pub(super) type Span = (u32, u32);
 
 /// One record. Text is UTF-8 (what was not is replaced); continuation TABs are undone.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -300,8 +301,8 @@ pub struct Record {
     /// … and where the first record begins that is then still to be sent.
     pub next: u64,
     pub fields: Fields,
-    line: String,
-    parts: [Option<Span>; Part::ALL.len()],
+    pub(super) line: String,
+    pub(super) parts: [Option<Span>; Part::ALL.len()],
 }
 
 impl Default for Record {
@@ -340,9 +341,19 @@ impl Record {
         record
     }
 
-    /// A record from a line in the entry's form and where its parts lie in it.
-    pub(crate) fn from_line(line: String, parts: [Option<Span>; Part::ALL.len()]) -> Self {
-        Self { line, parts, ..Self::default() }
+    /// As at the start, but for its memory; that of the line is given back.
+    pub(super) fn renew(&mut self) -> Vec<u8> {
+        let mut line = std::mem::take(&mut self.line).into_bytes();
+        line.clear();
+        let mut fields = std::mem::take(&mut self.fields);
+        fields.clear();
+        *self = Self { fields, ..Self::default() };
+        line
+    }
+
+    /// Bytes of memory beside its own.
+    pub(super) fn capacity(&self) -> usize {
+        self.line.capacity() + self.fields.values.capacity()
     }
 
     /// Appends a part on a line of its own. The server writes each part at most once, in order.

@@ -3,7 +3,7 @@
 use glob::Pattern;
 
 use super::events::{Event, statements};
-use super::redact::{Counts, Level, Patterns, redacted};
+use super::redact::{Counts, Level, Patterns, redact};
 use super::{Key, Record};
 use crate::config::{self, Destination, LogInput, LogSource, Redaction, STATEMENT_KINDS, Settings};
 use crate::loki::StreamLabels;
@@ -53,8 +53,7 @@ impl Rules {
         if !self.wants(record, event) {
             return None;
         }
-        let (masked, mut counts) = redacted(record, self.level);
-        let mut masked = masked.into_owned();
+        let (mut masked, mut counts) = redact(record.clone(), self.level);
         if !self.patterns.is_empty() {
             (masked, counts.patterns) = self.patterns.mask(masked);
         }

@@ -37,6 +37,7 @@ pub(super) async fn run(lane: Arc<Lane>, loki: Arc<Loki>, checkpoint: Arc<Checkp
             }
         }
         checkpoint.change(|state| batch.acknowledge(&lane.route, &lane.text, state));
+        lane.recycle(batch);
         if lane.is_empty() {
             checkpoint.save().await;
         }

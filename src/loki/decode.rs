@@ -103,8 +103,9 @@ mod tests {
     #[test]
     fn reads_what_entries_write() {
         let mut encoded = Entries::default();
-        encoded.push(1_700_000_000_000_000_001, "LOG:  one", &[("level", "info"), ("pid", "7")]);
-        encoded.push(-5, "", &[("a", "")]);
+        let two = [("level", "info"), ("pid", "7")].into_iter().collect();
+        encoded.push(1_700_000_000_000_000_001, "LOG:  one", &two);
+        encoded.push(-5, "", &[("a", "")].into_iter().collect());
         let read: Vec<_> = entries(encoded.bytes()).collect();
         assert_eq!(read[0].ns, 1_700_000_000_000_000_001);
         assert_eq!((read[0].line, read[0].get("pid")), ("LOG:  one", Some("7")));

@@ -17,19 +17,45 @@ pub struct Entries {
     newest: Option<i64>,
 }
 
+/// The structured metadata of one entry, as it stands in it.
+#[derive(Clone, Debug, Default)]
+pub struct Metadata {
+    bytes: Vec<u8>,
+}
+
+impl Metadata {
+    /// Empty again, for the next entry.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+    }
+
+    /// Adds a pair.
+    pub fn push(&mut self, name: &str, value: &str) {
+        let out = &mut self.bytes;
+        out.reserve(name.len() + value.len() + 16);
+        header(out, 3, text_size(name) + text_size(value));
+        text(out, 1, name);
+        text(out, 2, value);
+    }
+}
+
+impl<N: AsRef<str>, V: AsRef<str>> FromIterator<(N, V)> for Metadata {
+    fn from_iter<I: IntoIterator<Item = (N, V)>>(pairs: I) -> Self {
+        let mut metadata = Self::default();
+        for (name, value) in pairs {
+            metadata.push(name.as_ref(), value.as_ref());
+        }
+        metadata
+    }
+}
+
 impl Entries {
     /// Adds one entry. `ns` is nanoseconds since 1970.
-    pub fn push<N: AsRef<str>, V: AsRef<str>>(&mut self, ns: i64, line: &str, metadata: &[(N, V)]) {
+    pub fn push(&mut self, ns: i64, line: &str, metadata: &Metadata) {
         let seconds = ns.div_euclid(1_000_000_000).cast_unsigned();
         let nanos = ns.rem_euclid(1_000_000_000).cast_unsigned();
         let time = field_if(seconds) + field_if(nanos);
-        let pair = |name: &str, value: &str| text_size(name) + text_size(value);
-        let size = delimited(time)
-            + text_size(line)
-            + metadata
-                .iter()
-                .map(|(name, value)| delimited(pair(name.as_ref(), value.as_ref())))
-                .sum::<usize>();
+        let size = delimited(time) + text_size(line) + metadata.bytes.len();
 
         let out = &mut self.bytes;
         out.reserve(size + 11);
@@ -38,11 +64,7 @@ impl Entries {
         number(out, 1, seconds);
         number(out, 2, nanos);
         text(out, 2, line);
-        for (name, value) in metadata {
-            header(out, 3, pair(name.as_ref(), value.as_ref()));
-            text(out, 1, name.as_ref());
-            text(out, 2, value.as_ref());
-        }
+        out.extend_from_slice(&metadata.bytes);
         self.ends.push(u32::try_from(self.bytes.len()).unwrap_or(u32::MAX));
         self.oldest = Some(self.oldest.map_or(ns, |old| old.min(ns)));
         self.newest = Some(self.newest.map_or(ns, |old| old.max(ns)));
@@ -87,18 +109,56 @@ impl Entries {
         Some(entries)
     }
 
+    /// Takes all entries out, and keeps their memory.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.ends.clear();
+        self.oldest = None;
+        self.newest = None;
+    }
+
     /// The body of a push request with the entries of `range` under `labels`.
     pub fn body(&self, labels: &str, range: Range<usize>) -> Vec<u8> {
         let from = if range.start == 0 { 0 } else { self.ends[range.start - 1] as usize };
         let to = if range.end == 0 { 0 } else { self.ends[range.end - 1] as usize };
         let entries = &self.bytes[from..to.max(from)];
-        let stream = text_size(labels) + entries.len();
-        let mut plain = Vec::with_capacity(stream + 16);
-        header(&mut plain, 1, stream);
-        text(&mut plain, 1, labels);
-        plain.extend_from_slice(entries);
-        // The only error of a raw block is an input of 4 GiB, and a batch is a megabyte.
-        snap::raw::Encoder::new().compress_vec(&plain).unwrap_or_default()
+        let mut head = Vec::with_capacity(labels.len() + 16);
+        header(&mut head, 1, text_size(labels) + entries.len());
+        text(&mut head, 1, labels);
+        block(&head, entries)
+    }
+}
+
+/// Both texts, one behind the other, as one raw snappy block (google/snappy format_description.txt).
+/// Such a block is the size of its text, then pieces one after another: the head becomes a piece of its
+/// own, so that the text, a megabyte, needs no copy behind it.
+fn block(head: &[u8], text: &[u8]) -> Vec<u8> {
+    let mut first = Vec::with_capacity(head.len() + 16);
+    varint(&mut first, (head.len() + text.len()) as u64);
+    literal(&mut first, head);
+    // The encoder begins with the size of the text alone, and that has no place here.
+    let size = varint_size(text.len() as u64);
+    let start = first.len() - size;
+    let mut out = vec![0; start + snap::raw::max_compress_len(text.len())];
+    // The only error of a raw block is an input of 4 GiB, and a batch is a megabyte.
+    let packed = snap::raw::Encoder::new().compress(text, &mut out[start..]).unwrap_or_default();
+    out.truncate(start + packed.max(size));
+    out.shrink_to_fit();
+    out[..first.len()].copy_from_slice(&first);
+    out
+}
+
+/// A piece of a snappy block that stands for itself: its length less one, in the tag where it is below
+/// 60, else in two bytes behind it.
+fn literal(out: &mut Vec<u8>, bytes: &[u8]) {
+    for piece in bytes.chunks(1 << 16) {
+        let [low, high, ..] = (piece.len() - 1).to_le_bytes();
+        if piece.len() <= 60 {
+            out.push(low << 2);
+        } else {
+            out.extend_from_slice(&[61 << 2, low, high]);
+        }
+        out.extend_from_slice(piece);
     }
 }
 
@@ -210,7 +270,7 @@ mod tests {
         ) {
             let mut encoded = Entries::default();
             for (ns, line, metadata) in &entries {
-                encoded.push(*ns, line, metadata);
+                encoded.push(*ns, line, &metadata.iter().map(|(n, v)| (n, v)).collect());
             }
             let (labels, read) = decode(&encoded.body("{a=\"b\"}", 0..encoded.len()));
             prop_assert_eq!(labels, "{a=\"b\"}");

@@ -12,7 +12,7 @@ pub mod retention;
 
 pub use decode::{Entry, entries as decode};
 pub use deliver::{Attempt, Delivery, Pace};
-pub use entries::Entries;
+pub use entries::{Entries, Metadata};
 pub use labels::StreamLabels;
 pub use outcome::{Outcome, Reason, Refusal};
 pub use push::{Loki, Pushed};

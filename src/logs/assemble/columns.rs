@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::Assembler;
 use super::open::Open;
 use crate::logs::format::{Column, Columns, Pgbouncer, place, severity};
-use crate::logs::record::{Fields, Format, Key, Part, Severity, SqlState};
+use crate::logs::record::{Format, Key, Part, Record, Severity, SqlState};
 
 impl Assembler {
     pub(super) fn column_time(&mut self, columns: &Columns<'_>) -> Option<i64> {
@@ -17,29 +17,35 @@ impl Assembler {
 impl Open {
     /// A whole record.
     pub(super) fn of(
+        record: Box<Record>,
         columns: &Columns<'_>,
         format: Format,
         bytes: Range<u64>,
         now: Instant,
     ) -> Self {
-        let mut open = Self::new(0, bytes, now);
-        open.format = format;
+        let mut open = Self::new(record, 0, bytes, now);
+        open.record.format = format;
         let code = columns.some(Column::SqlState).and_then(SqlState::parse);
         // jsonlog leaves out the code of success.
         let code = code.or((format == Format::Json).then_some(SqlState::SUCCESS));
-        open.sqlstate = code;
+        open.record.sqlstate = code;
         let known = columns.some(Column::Severity).and_then(severity);
         let severity = known.unwrap_or(match code {
             Some(code) if code != SqlState::SUCCESS => Severity::Error,
             _ => Severity::Log,
         });
-        open.severity = Some(severity);
+        open.record.severity = Some(severity);
         let (host, port) = columns.remote();
-        open.fields = Fields::build(|key| match key {
-            Key::RemoteHost => host,
-            Key::RemotePort => port,
-            _ => columns.get(column(key)?),
-        });
+        for key in Key::ALL {
+            let value = match key {
+                Key::RemoteHost => host,
+                Key::RemotePort => port,
+                _ => column(key).and_then(|column| columns.get(column)),
+            };
+            if let Some(value) = value {
+                open.record.fields.push(key, value);
+            }
+        }
         let message = columns.get(Column::Message).unwrap_or_default();
         open.begin_message(severity, message.len());
         open.add(message);
@@ -67,19 +73,28 @@ impl Open {
     }
 
     /// A whole record of PgBouncer.
-    pub(super) fn of_pgbouncer(found: &Pgbouncer<'_>, bytes: Range<u64>, now: Instant) -> Self {
-        let mut open = Self::new(0, bytes, now);
-        open.format = Format::Pgbouncer;
-        open.severity = Some(found.severity);
+    pub(super) fn of_pgbouncer(
+        record: Box<Record>,
+        found: &Pgbouncer<'_>,
+        bytes: Range<u64>,
+        now: Instant,
+    ) -> Self {
+        let mut open = Self::new(record, 0, bytes, now);
+        open.record.format = Format::Pgbouncer;
+        open.record.severity = Some(found.severity);
         let place = place(found.message);
-        open.fields = Fields::build(|key| match key {
-            Key::Pid => Some(found.pid),
-            Key::User => place.user,
-            Key::Dbname => place.dbname,
-            Key::RemoteHost => place.host,
-            Key::RemotePort => place.port,
-            _ => None,
-        });
+        let told = [
+            (Key::User, place.user),
+            (Key::Dbname, place.dbname),
+            (Key::Pid, Some(found.pid)),
+            (Key::RemoteHost, place.host),
+            (Key::RemotePort, place.port),
+        ];
+        for (key, value) in told {
+            if let Some(value) = value {
+                open.record.fields.push(key, value);
+            }
+        }
         open.begin_message(found.severity, found.message.len());
         open.add(found.message);
         open

@@ -115,7 +115,9 @@ impl Assembler {
 
     /// Reads a line whose parts are all there.
     fn join(&mut self, parts: Parts, floor: u64, now: Instant) {
-        let Some(at) = self.peek(parts.number).map(|open| open.bytes.clone()) else { return };
+        let Some(at) = self.peek(parts.number).map(|open| open.record.bytes.clone()) else {
+            return;
+        };
         self.outer = parts.time;
         self.floor = floor;
         self.text_end = at.end.saturating_sub(1);
@@ -133,7 +135,7 @@ impl Assembler {
             return number;
         }
         let last = self.last;
-        let mut open = Open::plain(at, now);
+        let mut open = Open::plain(self.blank(), at, now);
         open.hollow = true;
         let number = self.push(open);
         self.live.retain(|(_, live)| *live != number);
@@ -144,7 +146,7 @@ impl Assembler {
     /// What keeps a place has grown.
     fn extend(&mut self, number: u64, end: u64, now: Instant) {
         if let Some(open) = self.get(number) {
-            open.bytes.end = end;
+            open.record.bytes.end = end;
             open.touched = now;
         }
     }
@@ -218,7 +220,7 @@ impl Assembler {
 
     fn left_out(&mut self, beyond: u64) {
         if let Some(open) = self.last.and_then(|last| self.get(last)).filter(|_| beyond > 0) {
-            open.left_out += beyond;
+            open.record.left_out += beyond;
         }
     }
 
@@ -297,9 +299,9 @@ impl Assembler {
         beyond: u64,
         now: Instant,
     ) {
-        let mut open = Open::of(columns, format, at.clone(), now);
-        open.time = self.column_time(columns).or(self.outer);
-        open.left_out += beyond;
+        let mut open = Open::of(self.blank(), columns, format, at.clone(), now);
+        open.record.time = self.column_time(columns).or(self.outer);
+        open.record.left_out += beyond;
         self.put(open);
     }
 
@@ -313,8 +315,8 @@ impl Assembler {
     }
 
     fn pooler(&mut self, found: &Pgbouncer<'_>, at: &Range<u64>, now: Instant) {
-        let mut open = Open::of_pgbouncer(found, at.clone(), now);
-        open.time = self.clock.civil(found.time, &self.reading.zone).or(self.outer);
+        let mut open = Open::of_pgbouncer(self.blank(), found, at.clone(), now);
+        open.record.time = self.clock.civil(found.time, &self.reading.zone).or(self.outer);
         self.put(open);
     }
 
@@ -372,7 +374,8 @@ impl Assembler {
 
     /// Puts a record in the place that was kept for it; text that came to no message stays as it is.
     fn csv_put(&mut self, csv: &Csv, number: u64, text: &[u8], columns: &Columns<'_>) {
-        let Some((at, now)) = self.peek(number).map(|open| (open.bytes.clone(), open.touched))
+        let Some((at, now)) =
+            self.peek(number).map(|open| (open.record.bytes.clone(), open.touched))
         else {
             return;
         };
@@ -415,10 +418,10 @@ impl Assembler {
             let last = from + next >= text.len();
             let behind = (text.len().saturating_sub(from + next)) as u64;
             let stop = if last { end } else { end.saturating_sub(behind + 1) };
-            let start = self.peek(csv.number).map_or(stop, |open| open.bytes.start);
+            let start = self.peek(csv.number).map_or(stop, |open| open.record.bytes.start);
             let stop = stop.max(start + 1);
             if let Some(open) = self.get(csv.number) {
-                open.bytes.end = stop;
+                open.record.bytes.end = stop;
             }
             let found = &rest[..length];
             if matches!(piece, Piece::Other(_)) {
@@ -454,11 +457,11 @@ impl Assembler {
             self.turn(!self.stderr);
             let ended = |number: u64| {
                 let at = usize::try_from(number.saturating_sub(self.front)).unwrap_or(usize::MAX);
-                self.records.get(at).is_none_or(|open| open.bytes.end <= before)
+                self.records.get(at).is_none_or(|open| open.record.bytes.end <= before)
             };
             let csv_ended = self.side.csv.as_ref().is_some_and(|csv| ended(csv.number));
             if let Some(parts) = self.side.parts.take_if(|parts| ended(parts.number)) {
-                let floor = self.peek(parts.number).map_or(0, |open| open.bytes.start);
+                let floor = self.peek(parts.number).map_or(0, |open| open.record.bytes.start);
                 self.join(parts, floor, now);
             }
             // A record whose next line has begun is waited for.

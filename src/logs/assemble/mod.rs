@@ -48,6 +48,10 @@ const TEARS: u32 = 32;
 /// The most memory for records in all; beyond it the oldest is taken as whole.
 const OPEN_BYTES: usize = 4 * 1024 * 1024;
 
+/// Records whose memory is kept for others, and the most that one of them may take.
+const SPARE: usize = 16;
+const SPARE_BYTES: usize = 16 * 1024;
+
 /// The clock's decision that records were whole: when the reading had come to `at`, those whose last
 /// line ended at or before `before` took no further lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,6 +121,7 @@ pub struct Assembler {
     /// Records that begin before were sent by an earlier run.
     next: u64,
     breaks: VecDeque<Break>,
+    spare: Vec<Box<Record>>,
 }
 
 impl Assembler {
@@ -146,6 +151,7 @@ impl Assembler {
             overlaps: Vec::new(),
             next: 0,
             breaks: VecDeque::new(),
+            spare: Vec::new(),
         }
     }
 
@@ -185,7 +191,7 @@ impl Assembler {
         if at.start >= self.swept.saturating_add(REACH / 4) {
             self.swept = at.start;
             self.flush(at.start.saturating_sub(REACH + 1), now);
-            self.finish_where(|open| at.start.saturating_sub(open.bytes.end) > REACH);
+            self.finish_where(|open| at.start.saturating_sub(open.record.bytes.end) > REACH);
         }
         let beyond = (at.end - at.start).saturating_sub(bytes.len() as u64 + 1);
         self.enter(bytes, at, beyond, now);
@@ -301,8 +307,8 @@ impl Assembler {
             self.finish_record(number);
         }
         self.finish_plain();
-        let mut open = Open::new(process, at.clone(), now);
-        open.time = self.time(found, line).or(self.outer);
+        let mut open = Open::new(self.blank(), process, at.clone(), now);
+        open.record.time = self.time(found, line).or(self.outer);
         let text = open.head(severity, found, line, self.reading.verbosity);
         let number = self.push(open);
         self.append(number, text, at, now);
@@ -319,7 +325,7 @@ impl Assembler {
         let time = self.time(found, line);
         // `%m` and `%n` are the same in all lines of a record, `%t` is read anew for each.
         let slack = if found.get(line, Escape::Time).is_some() { 10_000_000_000 } else { 0 };
-        let near = |open: &Open| match (open.time, time) {
+        let near = |open: &Open| match (open.record.time, time) {
             (Some(head), Some(part)) => (part - head).abs() <= slack,
             _ => true,
         };
@@ -329,8 +335,8 @@ impl Assembler {
             self.peek(*number).is_some_and(|open| {
                 open.takes(part)
                     && near(open)
-                    && open.bytes.start <= at.start
-                    && at.start.saturating_sub(open.bytes.end) <= REACH
+                    && open.record.bytes.start <= at.start
+                    && at.start.saturating_sub(open.record.bytes.end) <= REACH
             })
         });
         let number = joined.unwrap_or_else(|| {
@@ -338,8 +344,8 @@ impl Assembler {
             if let Some(number) = mine {
                 self.finish_record(number);
             }
-            let mut open = Open::new(process, at.clone(), now);
-            open.time = time.or(self.outer);
+            let mut open = Open::new(self.blank(), process, at.clone(), now);
+            open.record.time = time.or(self.outer);
             open.fill(found, line);
             self.push(open)
         });
@@ -362,8 +368,8 @@ impl Assembler {
     fn plain(&mut self, bytes: &[u8], at: Range<u64>, now: Instant) {
         self.finish_plain();
         self.counts.plain += 1;
-        let mut open = Open::plain(at.clone(), now);
-        open.time = self.outer;
+        let mut open = Open::plain(self.blank(), at.clone(), now);
+        open.record.time = self.outer;
         let number = self.push(open);
         self.append(number, bytes, at, now);
     }
@@ -371,7 +377,7 @@ impl Assembler {
     /// Adds text to a record's last part; where another process's record begins within, it is taken
     /// out and read by itself.
     fn append(&mut self, number: u64, text: &[u8], at: Range<u64>, now: Instant) {
-        let long = |open: &Open| at.end.saturating_sub(open.bytes.start) > ATOMIC;
+        let long = |open: &Open| at.end.saturating_sub(open.record.bytes.start) > ATOMIC;
         let torn = self.peek(number).is_some_and(long);
         let torn = if torn && self.tears < TEARS { self.tear(number, text) } else { None };
         let (kept, end) = match torn {
@@ -381,7 +387,7 @@ impl Assembler {
         let Some(open) = self.get(number) else { return };
         let before = open.weight();
         open.add_line(kept);
-        open.bytes.end = end.max(open.bytes.start + 1);
+        open.record.bytes.end = end.max(open.record.bytes.start + 1);
         open.touched = now;
         let grown = open.weight() - before;
         self.weight += grown;
@@ -397,7 +403,7 @@ impl Assembler {
         if let Some(number) = self.slot.take()
             && let Some(place) = self.get(number)
         {
-            open.bytes.start = place.bytes.start;
+            open.record.bytes.start = place.record.bytes.start;
             let (process, old, new) = (open.process, place.weight(), open.weight());
             *place = open;
             self.live.push((process, number));
@@ -428,7 +434,7 @@ impl Assembler {
     /// Whether a line that starts there may belong to the record: one in parts may end long after it
     /// began, behind a record that began later.
     fn is_open_for(&self, number: u64, start: u64) -> bool {
-        self.peek(number).is_some_and(|open| !open.whole && open.bytes.start <= start)
+        self.peek(number).is_some_and(|open| !open.whole && open.record.bytes.start <= start)
     }
 
     /// The record that a process is writing.
@@ -475,7 +481,7 @@ impl Assembler {
             .records
             .iter()
             .filter(|open| !open.whole && rested(open))
-            .map(|open| open.bytes.end)
+            .map(|open| open.record.bytes.end)
             .max()?;
         let stop = Break { at: self.end, before };
         self.close(stop, now);
@@ -484,7 +490,7 @@ impl Assembler {
 
     fn close(&mut self, stop: Break, now: Instant) {
         self.flush(stop.before, now);
-        self.finish_where(|open| open.bytes.end <= stop.before);
+        self.finish_where(|open| open.record.bytes.end <= stop.before);
     }
 
     /// When [`idle`](Self::idle) will next have something to do.
@@ -504,6 +510,11 @@ impl Assembler {
 
     /// The next whole record, in the order of first lines.
     pub fn ready(&mut self) -> Option<Record> {
+        self.next_whole().map(|record| *record)
+    }
+
+    /// The same where it lies; [`recycle`](Self::recycle) takes its memory back.
+    pub(super) fn next_whole(&mut self) -> Option<Box<Record>> {
         loop {
             let open = self.records.pop_front_if(|open| open.whole)?;
             self.front += 1;
@@ -511,11 +522,11 @@ impl Assembler {
             if open.hollow {
                 continue;
             }
-            self.counts.cut += u64::from(open.left_out > 0);
+            self.counts.cut += u64::from(open.record.left_out > 0);
             let next = self.open_since().unwrap_or(self.end);
-            self.overlaps.push(open.bytes.clone());
+            self.overlaps.push(open.record.bytes.clone());
             self.overlaps.retain(|bytes| bytes.end > next);
-            if open.bytes.start < self.next {
+            if open.record.bytes.start < self.next {
                 continue;
             }
             let mut record = open.into_record();
@@ -525,9 +536,20 @@ impl Assembler {
         }
     }
 
+    /// Memory for records to come, of one that has left.
+    pub(super) fn recycle(&mut self, record: Box<Record>) {
+        if self.spare.len() < SPARE && record.capacity() < SPARE_BYTES {
+            self.spare.push(record);
+        }
+    }
+
+    fn blank(&mut self) -> Box<Record> {
+        self.spare.pop().unwrap_or_default()
+    }
+
     /// Where the first record begins that has not left yet; none where nothing waits.
     pub fn open_since(&self) -> Option<u64> {
-        self.records.front().map(|open| open.bytes.start)
+        self.records.front().map(|open| open.record.bytes.start)
     }
 
     pub fn counts(&self) -> Counts {

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::time::Instant;
 
 use crate::logs::format::{Escape, Match, Verbosity, foreign_position, is_unknown, verbose};
-use crate::logs::record::{Fields, Format, Key, Part, Record, Severity, SqlState};
+use crate::logs::record::{Key, Part, Record, Severity, Span, SqlState};
 
 /// The most text of one record that is kept; Loki refuses lines over 256 KiB.
 pub(super) const RECORD_BYTES: usize = 128 * 1024;
@@ -14,19 +14,15 @@ const WEIGHT: usize = 512;
 
 #[derive(Debug)]
 pub(super) struct Open {
+    /// What is known of it; its line is here, as bytes, until it is whole.
+    pub record: Box<Record>,
     /// The process that writes it; 0 where the prefix does not say.
     pub process: u32,
-    pub severity: Option<Severity>,
-    pub(super) format: Format,
-    pub(super) sqlstate: Option<SqlState>,
-    pub time: Option<i64>,
-    pub(super) fields: Fields,
-    pub bytes: Range<u64>,
     text: Vec<u8>,
     /// Where in the text the last line of the file begins.
     line: usize,
-    parts: Parts,
-    pub left_out: u64,
+    /// The part that grows.
+    part: Option<Part>,
     /// No PostgreSQL record: kept as it stands.
     pub plain: bool,
     /// Nothing more will be joined.
@@ -49,19 +45,21 @@ pub(super) struct Doubt {
 }
 
 impl Open {
-    pub(super) fn new(process: u32, bytes: Range<u64>, now: Instant) -> Self {
+    /// `record`: one whose memory is used again, or a new one.
+    pub(super) fn new(
+        mut record: Box<Record>,
+        process: u32,
+        bytes: Range<u64>,
+        now: Instant,
+    ) -> Self {
+        let text = record.renew();
+        record.bytes = bytes;
         Self {
+            record,
             process,
-            severity: None,
-            format: Format::Stderr,
-            sqlstate: None,
-            time: None,
-            fields: Fields::default(),
-            bytes,
-            text: Vec::new(),
+            text,
             line: 0,
-            parts: Parts::default(),
-            left_out: 0,
+            part: None,
             plain: false,
             whole: false,
             hollow: false,
@@ -70,9 +68,9 @@ impl Open {
         }
     }
 
-    pub(super) fn plain(bytes: Range<u64>, now: Instant) -> Self {
-        let mut open = Self { plain: true, ..Self::new(0, bytes, now) };
-        open.parts.begin(Part::Message, 0);
+    pub(super) fn plain(record: Box<Record>, bytes: Range<u64>, now: Instant) -> Self {
+        let mut open = Self { plain: true, ..Self::new(record, 0, bytes, now) };
+        open.part_begins(Part::Message);
         open
     }
 
@@ -84,11 +82,11 @@ impl Open {
         line: &'l [u8],
         verbosity: Option<Verbosity>,
     ) -> &'l [u8] {
-        self.severity = Some(severity);
+        self.record.severity = Some(severity);
         self.fill(found, line);
         let mut text = &line[found.text..];
         if let Some((sqlstate, rest)) = verbose(text, verbosity) {
-            self.sqlstate = Some(sqlstate);
+            self.record.sqlstate = Some(sqlstate);
             text = rest;
         }
         self.begin_message(severity, text.len());
@@ -100,7 +98,7 @@ impl Open {
         self.text.reserve(size + 16);
         self.text.extend_from_slice(severity.as_str().as_bytes());
         self.text.extend_from_slice(b":  ");
-        self.parts.begin(Part::Message, self.text.len());
+        self.part_begins(Part::Message);
     }
 
     /// Remembers a head line that can be read in several ways, once its text has been added.
@@ -119,8 +117,9 @@ impl Open {
         let Some(doubt) = self.doubt.take() else { return };
         let behind = self.text.split_off(doubt.text.min(self.text.len()));
         self.text.clear();
-        self.parts = Parts::default();
-        self.fields = Fields::default();
+        self.record.parts = Default::default();
+        self.record.fields.clear();
+        self.part = None;
         let text = self.head(severity, found, &doubt.line, verbosity);
         self.add(text);
         self.add(&behind);
@@ -135,13 +134,13 @@ impl Open {
         }
         if room {
             self.text.extend_from_slice(part.label().as_bytes());
-            self.parts.begin(part, self.text.len());
+            self.part_begins(part);
         }
     }
 
     /// Whether the server could write this part now: each at most once, in their order.
     pub(super) fn takes(&self, part: Part) -> bool {
-        !self.plain && self.parts.last.is_none_or(|last| last < part)
+        !self.plain && self.part.is_none_or(|last| last < part)
     }
 
     /// Adds to the last part, up to the size cap.
@@ -149,8 +148,8 @@ impl Open {
         let room = RECORD_BYTES.saturating_sub(self.text.len());
         let kept = &text[..text.len().min(room)];
         self.text.extend_from_slice(kept);
-        self.left_out += (text.len() - kept.len()) as u64;
-        self.parts.end(self.text.len());
+        self.record.left_out += (text.len() - kept.len()) as u64;
+        self.part_ends();
     }
 
     /// Adds a line of the file, or what of it is text.
@@ -161,13 +160,13 @@ impl Open {
 
     /// What the last line added; nothing where some of it was left out.
     pub(super) fn last_line(&self) -> &[u8] {
-        if self.left_out > 0 { &[] } else { &self.text[self.line..] }
+        if self.record.left_out > 0 { &[] } else { &self.text[self.line..] }
     }
 
     /// Takes the last bytes of the last line away again.
     pub(super) fn take_back(&mut self, length: usize) {
         self.text.truncate(self.text.len() - length);
-        self.parts.end(self.text.len());
+        self.part_ends();
     }
 
     /// Bytes of memory, about.
@@ -175,94 +174,85 @@ impl Open {
         self.text.len() + WEIGHT
     }
 
+    /// Takes the fields that a line's prefix tells.
     pub(super) fn fill(&mut self, found: &Match, line: &[u8]) {
-        // `%r` is host(port).
-        let remote = found.get(line, Escape::RemoteHostPort).map(|value| {
-            match memchr::memchr(b'(', value) {
+        let fields = &mut self.record.fields;
+        let mut push = |key, value: &[u8]| {
+            if !is_unknown(value) {
+                fields.push(key, value);
+            }
+        };
+        for (key, escape) in FIELDS {
+            let Some(value) = found.get(line, escape) else { continue };
+            if escape != Escape::RemoteHostPort {
+                push(key, value);
+                continue;
+            }
+            // `%r` is host(port).
+            let (host, port) = match memchr::memchr(b'(', value) {
                 Some(open) => (&value[..open], &value[open + 1..value.len() - 1]),
                 None => (value, &b""[..]),
-            }
-        });
-        self.fields = Fields::build(|key| {
-            let value = match key {
-                Key::RemoteHost => {
-                    found.get(line, Escape::RemoteHost).or_else(|| remote.map(|(host, _)| host))
-                }
-                Key::RemotePort => remote.map(|(_, port)| port),
-                _ => found.get(line, escape(key)?),
             };
-            value.filter(|value| !is_unknown(value))
-        });
-        self.sqlstate = found.get(line, Escape::SqlState).and_then(SqlState::parse);
+            if found.get(line, Escape::RemoteHost).is_none() {
+                push(Key::RemoteHost, host);
+            }
+            push(Key::RemotePort, port);
+        }
+        self.record.sqlstate = found.get(line, Escape::SqlState).and_then(SqlState::parse);
+    }
+
+    /// The text of the last part begins here.
+    fn part_begins(&mut self, part: Part) {
+        let at = position(self.text.len());
+        self.record.parts[part as usize] = Some((at, at));
+        self.part = Some(part);
+    }
+
+    /// It ends here, as far as it has come.
+    fn part_ends(&mut self) {
+        if let Some(span) = self.part.and_then(|part| self.record.parts[part as usize].as_mut()) {
+            span.1 = position(self.text.len());
+        }
     }
 
     /// The record, its text valid UTF-8 and its words English.
-    pub(super) fn into_record(mut self) -> Record {
-        if self.severity.is_some_and(|severity| severity >= Severity::Info) {
+    pub(super) fn into_record(mut self) -> Box<Record> {
+        if self.record.severity.is_some_and(|severity| severity >= Severity::Info) {
             self.translate_position();
         }
-        let (line, parts) = match String::from_utf8(self.text) {
-            Ok(line) => (line, self.parts.ranges),
-            Err(error) => replaced(error.as_bytes(), &self.parts),
-        };
-        let mut record = Record::from_line(line, parts);
-        record.bytes = self.bytes;
-        record.time = self.time;
-        record.severity = self.severity;
-        record.format = self.format;
-        record.sqlstate = self.sqlstate;
-        record.left_out = self.left_out;
-        record.fields = self.fields;
+        let mut record = self.record;
+        match String::from_utf8(self.text) {
+            Ok(line) => record.line = line,
+            Err(error) => {
+                (record.line, record.parts) = replaced(error.as_bytes(), &record.parts);
+            }
+        }
         record
     }
 
     /// ` bei Zeichen 15` → ` at character 15`.
     fn translate_position(&mut self) {
-        let Some(range) = self.parts.get(Part::Message) else { return };
+        let Some(range) = range(&self.record.parts, Part::Message) else { return };
         let Some((at, digits)) = foreign_position(&self.text[range.clone()]) else { return };
         let mut english = b" at character ".to_vec();
         english.extend_from_slice(digits);
         let from = range.start + at;
         let grown = from + english.len();
         self.text.splice(from..range.end, english);
-        self.parts.replaced(Part::Message, range.end, grown);
+        let shift = |at: u32| position(at as usize - range.end + grown);
+        let (message, behind) = self.record.parts.split_at_mut(Part::Message as usize + 1);
+        for span in behind.iter_mut().flatten() {
+            *span = (shift(span.0), shift(span.1));
+        }
+        message[0] = Some((position(range.start), position(grown)));
     }
 }
 
 /// Where each part begins and ends in the text.
-#[derive(Debug, Default)]
-struct Parts {
-    ranges: [Option<(u32, u32)>; Part::ALL.len()],
-    last: Option<Part>,
-}
+type Parts = [Option<Span>; Part::ALL.len()];
 
-impl Parts {
-    fn begin(&mut self, part: Part, at: usize) {
-        self.ranges[part as usize] = Some((position(at), position(at)));
-        self.last = Some(part);
-    }
-
-    /// The last part ends here.
-    fn end(&mut self, at: usize) {
-        if let Some(range) = self.last.and_then(|last| self.ranges[last as usize].as_mut()) {
-            range.1 = position(at);
-        }
-    }
-
-    fn get(&self, part: Part) -> Option<Range<usize>> {
-        self.ranges[part as usize].map(|(start, end)| start as usize..end as usize)
-    }
-
-    /// A part now ends elsewhere, and what follows it has moved.
-    fn replaced(&mut self, part: Part, old: usize, new: usize) {
-        let shift = |at: u32| position(at as usize - old + new);
-        for range in self.ranges[part as usize + 1..].iter_mut().flatten() {
-            *range = (shift(range.0), shift(range.1));
-        }
-        if let Some(range) = &mut self.ranges[part as usize] {
-            range.1 = position(new);
-        }
-    }
+fn range(parts: &Parts, part: Part) -> Option<Range<usize>> {
+    parts[part as usize].map(|(start, end)| start as usize..end as usize)
 }
 
 /// Texts are capped far below 4 GiB.
@@ -271,12 +261,12 @@ fn position(at: usize) -> u32 {
 }
 
 /// With what is no UTF-8 replaced, part by part, since a replacement moves what follows.
-fn replaced(bytes: &[u8], parts: &Parts) -> (String, [Option<(u32, u32)>; Part::ALL.len()]) {
+fn replaced(bytes: &[u8], parts: &Parts) -> (String, Parts) {
     let mut line = String::with_capacity(bytes.len() + 16);
-    let mut moved = [None; Part::ALL.len()];
+    let mut moved = Parts::default();
     let mut from = 0;
     for part in Part::ALL {
-        let Some(range) = parts.get(part) else { continue };
+        let Some(range) = range(parts, part) else { continue };
         line.push_str(&String::from_utf8_lossy(&bytes[from..range.start]));
         let start = position(line.len());
         line.push_str(&String::from_utf8_lossy(&bytes[range.clone()]));
@@ -286,23 +276,22 @@ fn replaced(bytes: &[u8], parts: &Parts) -> (String, [Option<(u32, u32)>; Part::
     (line, moved)
 }
 
-/// The escape of a field that has one of its own.
-fn escape(key: Key) -> Option<Escape> {
-    Some(match key {
-        Key::User => Escape::User,
-        Key::Dbname => Escape::Dbname,
-        Key::Pid => Escape::Pid,
-        Key::LocalHost => Escape::LocalHost,
-        Key::SessionId => Escape::SessionId,
-        Key::LineNum => Escape::LineNum,
-        Key::Ps => Escape::Ps,
-        Key::SessionStart => Escape::SessionStart,
-        Key::Vxid => Escape::Vxid,
-        Key::Txid => Escape::Txid,
-        Key::ApplicationName => Escape::ApplicationName,
-        Key::BackendType => Escape::BackendType,
-        Key::LeaderPid => Escape::LeaderPid,
-        Key::QueryId => Escape::QueryId,
-        Key::RemoteHost | Key::RemotePort => return None,
-    })
-}
+/// What tells each field, in the order of keys.
+const FIELDS: [(Key, Escape); 16] = [
+    (Key::User, Escape::User),
+    (Key::Dbname, Escape::Dbname),
+    (Key::Pid, Escape::Pid),
+    (Key::RemoteHost, Escape::RemoteHost),
+    (Key::RemotePort, Escape::RemoteHostPort),
+    (Key::LocalHost, Escape::LocalHost),
+    (Key::SessionId, Escape::SessionId),
+    (Key::LineNum, Escape::LineNum),
+    (Key::Ps, Escape::Ps),
+    (Key::SessionStart, Escape::SessionStart),
+    (Key::Vxid, Escape::Vxid),
+    (Key::Txid, Escape::Txid),
+    (Key::ApplicationName, Escape::ApplicationName),
+    (Key::BackendType, Escape::BackendType),
+    (Key::LeaderPid, Escape::LeaderPid),
+    (Key::QueryId, Escape::QueryId),
+];

@@ -22,7 +22,7 @@ impl Assembler {
     /// process, at about the same time.
     pub(super) fn tear(&self, number: u64, text: &[u8]) -> Option<usize> {
         let open = self.peek(number).filter(|open| !open.plain)?;
-        let (own, time) = (open.process, open.time?);
+        let (own, time) = (open.process, open.record.time?);
         self.reading
             .prefix
             .iter()
@@ -45,10 +45,11 @@ impl Assembler {
         let Some(offset) = self.tear(number, &line) else { return false };
         let Some(open) = self.get(number) else { return false };
         // The newline stands behind the text.
-        let end = open.bytes.end;
-        let middle = end.saturating_sub((line.len() - offset) as u64 + 1).max(open.bytes.start + 1);
+        let end = open.record.bytes.end;
+        let middle =
+            end.saturating_sub((line.len() - offset) as u64 + 1).max(open.record.bytes.start + 1);
         open.take_back(line.len() - offset);
-        open.bytes.end = middle;
+        open.record.bytes.end = middle;
         self.weight -= line.len() - offset;
         self.counts.torn += 1;
         self.tears += 1;

@@ -2,7 +2,7 @@
 
 use super::figures::{self, behind, number};
 use super::kind::{Event, EventKind};
-use super::wording::BEGINNINGS;
+use super::wording::beginnings;
 use crate::logs::record::{Format, Record, Severity, SqlState};
 
 /// The kind, by SQLSTATE where it tells (no language does), else by the message's beginning; and the
@@ -44,13 +44,8 @@ fn by_sqlstate(sqlstate: SqlState, severity: Severity, message: &str) -> Option<
 }
 
 fn by_message(severity: Severity, message: &str) -> Option<EventKind> {
-    let at = BEGINNINGS.partition_point(|(words, _)| *words <= message);
-    // The beginning that fits stands before it, with others in between that share its first letters.
-    let known = BEGINNINGS[..at]
-        .iter()
-        .rev()
-        .take_while(|(words, _)| words.as_bytes().first() == message.as_bytes().first())
-        .find(|(words, _)| message.starts_with(words));
+    // Those that may fit begin with the same letters, and the longest stands last.
+    let known = beginnings(message).iter().rev().find(|(words, _)| message.starts_with(words));
     match known {
         Some((words, _)) if *words == "process " => {
             lock_wait(message).then_some(EventKind::LockWait)

@@ -332,9 +332,9 @@ fn backup(message: &str, give: &mut impl FnMut(Figure, f64)) {
     {
         give(Figure::BackupsAborted, 1.0);
     } else if let Some(statement) = message.strip_prefix("statement: ") {
-        let start = ["pg_backup_start", "pg_start_backup"];
-        let head = statement.get(..statement.len().min(200)).unwrap_or("");
-        if start.iter().any(|function| head.contains(function)) {
+        let head = &statement.as_bytes()[..statement.len().min(200)];
+        let holds = |words: &[u8]| memchr::memmem::find(head, words).is_some();
+        if holds(b"backup") && (holds(b"pg_backup_start") || holds(b"pg_start_backup")) {
             give(Figure::BackupsStarted, 1.0);
         }
     }

@@ -1,10 +1,36 @@
 //! The server's words.
 
+use std::ops::Range;
+use std::sync::LazyLock;
+
 use super::kind::EventKind;
+
+type Beginning = (&'static str, Option<EventKind>);
+
+/// Where those stand whose first two letters are the same, by a number made of these.
+static PLACES: LazyLock<Vec<Range<usize>>> = LazyLock::new(|| {
+    let mut places = vec![0..0; 1 << 12];
+    for (at, (words, _)) in BEGINNINGS.iter().enumerate() {
+        let place = &mut places[place(words.as_bytes())];
+        *place = if place.end == 0 { at..at + 1 } else { place.start..at + 1 };
+    }
+    places
+});
+
+/// Equal where the first two bytes are.
+fn place(text: &[u8]) -> usize {
+    let byte = |at: usize| usize::from(text.get(at).copied().unwrap_or(0) & 0x3f);
+    byte(0) << 6 | byte(1)
+}
+
+/// Those beginnings that begin as the message does.
+pub(super) fn beginnings(message: &str) -> &'static [Beginning] {
+    &BEGINNINGS[PLACES[place(message.as_bytes())].clone()]
+}
 
 /// How messages begin, in the wording of PostgreSQL 13 to 18, in the order of bytes. Those without a
 /// kind are frequent ones of which nothing more is to be found out.
-pub(super) const BEGINNINGS: &[(&str, Option<EventKind>)] = &[
+pub(super) const BEGINNINGS: &[Beginning] = &[
     ("AUDIT: ", None),
     ("GSSAPI authentication", Some(EventKind::Authentication)),
     ("LDAP login failed", Some(EventKind::Authentication)),

@@ -38,12 +38,17 @@ pub struct Counts {
 /// Names that clients choose: a connection string in the place of a database's name ends up there.
 const NAMES: [Key; 4] = [Key::User, Key::Dbname, Key::ApplicationName, Key::Ps];
 
-/// The same without a copy where nothing needs a mask.
-pub(in crate::logs) fn redacted(record: &Record, level: Level) -> (Cow<'_, Record>, Counts) {
-    if level == Level::Credentials && !has_credentials(record) {
+/// The same without a copy where nothing needs a mask. `room` is used again for each record.
+pub(in crate::logs) fn redacted<'r>(
+    record: &'r Record,
+    level: Level,
+    room: &mut Vec<u8>,
+) -> (Cow<'r, Record>, Counts) {
+    let signs = scan::may_hold_credential(record, room);
+    if level == Level::Credentials && !signs && !is_orphan(record) {
         return (Cow::Borrowed(record), Counts::default());
     }
-    let (record, counts) = redact(record.clone(), level);
+    let (record, counts) = masked(record.clone(), level, signs);
     (Cow::Owned(record), counts)
 }
 
@@ -52,25 +57,24 @@ fn is_orphan(record: &Record) -> bool {
     record.is_plain() && record.line().starts_with('\t')
 }
 
-fn has_credentials(record: &Record) -> bool {
-    scan::may_hold_credential(record.fields.text().as_bytes())
-        || credentials::find(record.line()) != Finding::Nothing
-        || is_orphan(record)
-}
-
 /// The record with what the level covers masked. A record that nothing in it calls for masking is
 /// given back as it came, after one scan.
-pub fn redact(mut record: Record, level: Level) -> (Record, Counts) {
+pub fn redact(record: Record, level: Level) -> (Record, Counts) {
+    let signs = scan::may_hold_credential(&record, &mut Vec::new());
+    masked(record, level, signs)
+}
+
+/// `signs`: it may hold a credential that has a sign.
+fn masked(mut record: Record, level: Level, signs: bool) -> (Record, Counts) {
     let mut counts = Counts::default();
     let severity = record.severity;
-    let names = scan::may_hold_credential(record.fields.text().as_bytes());
-    for key in NAMES.into_iter().filter(|_| names) {
+    for key in NAMES.into_iter().filter(|_| signs) {
         let Some(masked) = record.field(key).and_then(credentials::mask) else { continue };
         counts.credentials += masked.count;
         record.fields.set(key, &masked.text);
     }
     let orphan = is_orphan(&record);
-    let finding = credentials::find(record.line());
+    let finding = if signs { credentials::find(record.line()) } else { Finding::Nothing };
     if finding != Finding::Nothing || orphan {
         record = record.map(|part, text| {
             let first = credentials::mask(text);

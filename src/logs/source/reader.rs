@@ -39,7 +39,12 @@ impl RouteSet {
     }
 
     pub(in crate::logs) fn iter(self) -> impl Iterator<Item = usize> {
-        (0..64).filter(move |route| self.0 >> route & 1 == 1)
+        let mut left = self.0;
+        std::iter::from_fn(move || {
+            let route = (left > 0).then(|| left.trailing_zeros() as usize)?;
+            left &= left - 1;
+            Some(route)
+        })
     }
 }
 
@@ -47,7 +52,7 @@ impl RouteSet {
 #[derive(Debug)]
 pub(in crate::logs) struct Taken {
     pub file: FileId,
-    pub record: Record,
+    pub record: Box<Record>,
     pub event: Event,
     /// The time to send, nanoseconds since 1970.
     pub ns: i64,
@@ -62,7 +67,7 @@ pub(in crate::logs) struct Taken {
 /// Who takes records: the routes' queues.
 pub(in crate::logs) trait Desk {
     /// Gives the record to those routes whose queues have room, and takes them out of its set.
-    fn take(&mut self, taken: &mut Taken);
+    fn take(&mut self, taken: &mut Taken, now: Instant);
 }
 
 /// How far one step came.
@@ -255,7 +260,7 @@ impl FileReader {
         now: Instant,
     ) -> io::Result<Step> {
         loop {
-            if !self.hand_out(file.as_ref().map(|(file, _)| *file), desk, seen) {
+            if !self.hand_out(file.as_ref().map(|(file, _)| *file), desk, seen, now) {
                 self.full_since.get_or_insert(now);
                 return Ok(Step::Full);
             }
@@ -305,16 +310,24 @@ impl FileReader {
     }
 
     /// Gives out whole records; false when a route has no room.
-    fn hand_out(&mut self, file: Option<&Content>, desk: &mut dyn Desk, seen: &mut u64) -> bool {
+    fn hand_out(
+        &mut self,
+        file: Option<&Content>,
+        desk: &mut dyn Desk,
+        seen: &mut u64,
+        now: Instant,
+    ) -> bool {
         loop {
             if let Some(taken) = &mut self.pending {
-                desk.take(taken);
+                desk.take(taken, now);
                 if !taken.routes.is_empty() {
                     return false;
                 }
-                self.pending = None;
+                if let Some(taken) = self.pending.take() {
+                    self.assembler.recycle(taken.record);
+                }
             }
-            let Some(record) = self.assembler.ready() else { return true };
+            let Some(record) = self.assembler.next_whole() else { return true };
             let ns = self.stamps.stamp(record.time);
             self.before_pending = self.mark;
             self.mark = Mark {

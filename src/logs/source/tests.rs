@@ -20,7 +20,7 @@ use crate::telemetry::Telemetry;
 struct Taker(Vec<(String, FileId, Mark)>);
 
 impl Desk for Taker {
-    fn take(&mut self, taken: &mut Taken) {
+    fn take(&mut self, taken: &mut Taken, _: Instant) {
         taken.routes.remove(0);
         self.0.push((taken.record.message().to_owned(), taken.file, taken.mark));
     }
