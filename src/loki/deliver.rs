@@ -38,7 +38,7 @@ pub struct Pace {
     slow: Backoff,
     /// No room for another stream: minutes.
     crowded: Backoff,
-    /// How often the tenant's rate has refused the same request.
+    /// How often a rate, the tenant's or the stream's, has refused the same request.
     rate_limited: u32,
 }
 
@@ -86,11 +86,11 @@ impl Pace {
             Outcome::Malformed => Step::Refuse(vec![(Reason::Malformed, all)]),
             Outcome::TooLarge if entries > 1 => Step::Halve(Duration::ZERO),
             Outcome::TooLarge => Step::Refuse(vec![(Reason::TooLarge, all)]),
-            Outcome::RateLimited => {
+            Outcome::RateLimited | Outcome::StreamRateLimited => {
                 self.rate_limited += 1;
                 let wait = self.transient.wait();
-                // A request above the tenant's burst is refused for ever, and no answer tells the
-                // burst: so what is refused twice is tried in halves.
+                // A request above the tenant's or the stream's burst is refused for ever, and no
+                // answer tells the burst: so what is refused twice is tried in halves.
                 if self.rate_limited >= 2 && entries > 1 {
                     self.rate_limited = 0;
                     Step::Halve(wait)
@@ -98,9 +98,7 @@ impl Pace {
                     Step::Wait(wait)
                 }
             }
-            Outcome::StreamRateLimited | Outcome::Unavailable | Outcome::NoAnswer => {
-                Step::Wait(self.transient.wait())
-            }
+            Outcome::Unavailable | Outcome::NoAnswer => Step::Wait(self.transient.wait()),
             Outcome::StreamLimit => Step::Wait(self.crowded.wait()),
             Outcome::Misconfigured => Step::Wait(self.slow.wait()),
             Outcome::Discarded => Step::Wait(jittered(Duration::from_secs(120))),
@@ -201,7 +199,9 @@ mod tests {
         assert_eq!(pace.after(&partial, 5), Step::Refuse(vec![(Reason::TooOld, 2)]));
         assert_eq!(pace.after(&Outcome::TooLarge, 2), Step::Halve(Duration::ZERO));
         assert_eq!(pace.after(&Outcome::TooLarge, 1), Step::Refuse(vec![(Reason::TooLarge, 1)]));
-        // Refused twice by the tenant's rate: in halves. A single entry is only ever repeated.
+        // Refused twice by a rate: in halves. A single entry is only ever repeated.
+        assert!(matches!(pace.after(&Outcome::StreamRateLimited, 8), Step::Wait(_)));
+        assert!(matches!(pace.after(&Outcome::StreamRateLimited, 8), Step::Halve(_)));
         assert!(matches!(pace.after(&Outcome::RateLimited, 8), Step::Wait(_)));
         assert!(matches!(pace.after(&Outcome::RateLimited, 8), Step::Halve(_)));
         assert!(matches!(pace.after(&Outcome::RateLimited, 1), Step::Wait(_)));

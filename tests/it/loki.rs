@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::support::agent::Agent;
+use crate::support::agent::{Agent, sample};
 use crate::support::loki::{Loki, Stub};
 use crate::support::river::{Bed, append, record};
 use tempfile::TempDir;
@@ -311,4 +311,90 @@ fn three_kills_lose_nothing_and_repeat_nothing() {
     let missing: Vec<usize> = (0..RECORDS).filter(|n| times[*n] == 0).collect();
     let twice: Vec<usize> = (0..RECORDS).filter(|n| times[*n] > 1).collect();
     assert!(missing.is_empty() && twice.is_empty(), "missing {missing:?}\ntwice {twice:?}\n{told}");
+}
+
+#[test]
+fn a_real_loki_with_small_limits_gets_all_that_it_takes() {
+    // A batch is larger than either burst: it would be refused for ever, were it not halved.
+    let limits: &[(&str, &str)] = &[
+        ("reject_old_samples: false", "reject_old_samples: true"),
+        ("ingestion_rate_mb: 1024", "ingestion_rate_mb: 2"),
+        ("ingestion_burst_size_mb: 1024", "ingestion_burst_size_mb: 0.8"),
+        ("per_stream_rate_limit: 1GB", "per_stream_rate_limit: 300KB"),
+        ("per_stream_rate_limit_burst: 1GB", "per_stream_rate_limit_burst: 400KB"),
+    ];
+    let Some(loki) = Loki::start_with(limits) else { return };
+    let directory = Arc::new(TempDir::new().unwrap());
+    let log = directory.path().join("pg.log");
+    let configuration = format!(
+        "logs:\n  sources: [{{name: pg, files: [\"{}\"], server: s1}}]\n  loki: {{url: \"{}\"}}\n",
+        log.display(),
+        loki.url()
+    );
+    let filler = "x".repeat(400);
+    let text = |from: usize, to: usize| -> String {
+        let line = |n| record(NOW, 7, "LOG", &format!("record {n} {filler}"));
+        (from..to).map(line).collect()
+    };
+    let rotate = |n: usize| {
+        std::fs::rename(&log, directory.path().join(format!("pg.log.{n}"))).unwrap();
+        append(&log, "");
+    };
+    let start = || Agent::start_in(Arc::clone(&directory), &configuration, &[]);
+    let count = |page: &str, name: &str, label: (&str, &str)| sample(page, name, &[label]);
+    append(&log, &text(0, 2500));
+    let agent = start();
+    let requests = |page: &str, outcome| {
+        count(page, "pgvigil_loki_requests_total", ("outcome", outcome)).unwrap_or(0.0)
+    };
+    agent.await_metrics(SOON, |page| {
+        requests(page, "rate_limited") > 0.0 && requests(page, "stream_rate_limited") > 0.0
+    });
+    // Killed in the middle of it, rotated meanwhile, and killed again.
+    rotate(1);
+    append(&log, &text(2500, 2700));
+    agent.kill();
+    append(&log, &text(2700, 2900));
+    rotate(2);
+    append(&log, &text(2900, 3000));
+    let agent = start();
+    agent.await_metrics(SOON, |page| requests(page, "stored") > 0.0);
+    agent.kill();
+    let agent = start();
+    let query = "{service_name=\"postgresql\"}";
+    let arrived = |wanted: usize| {
+        let deadline = Instant::now() + Duration::from_secs(90);
+        while loki.entries(query).len() < wanted {
+            assert!(Instant::now() < deadline, "{}", agent.log());
+            std::thread::sleep(Duration::from_millis(500));
+        }
+    };
+    arrived(3000);
+    // Each batch holds some that are refused for good: before the past that is taken, and ahead.
+    for n in 0..5 {
+        append(&log, &record(Duration::from_secs(8 * 86_400), 8, "LOG", &format!("old {n}")));
+        append(&log, &text(3000 + n, 3001 + n));
+    }
+    let ahead = |n: i64| {
+        let time = jiff::Timestamp::now() + jiff::SignedDuration::from_mins(30 + n);
+        format!("{} UTC [9] app@shop LOG:  new {n}\n", time.strftime("%Y-%m-%d %H:%M:%S%.3f"))
+    };
+    append(&log, &(ahead(0) + &text(3005, 3010) + &ahead(1)));
+    let refused = |page: &str, reason| {
+        count(page, "pgvigil_loki_refused_entries_total", ("reason", reason)).unwrap_or(0.0)
+    };
+    let page = agent.await_metrics(SOON, |page| {
+        refused(page, "too_old") >= 5.0 && refused(page, "too_new") >= 2.0
+    });
+    assert_eq!((refused(&page, "too_old"), refused(&page, "too_new")), (5.0, 2.0));
+    arrived(3010);
+    let told = agent.log();
+    assert_eq!(agent.stop(), 0);
+    let mut found: Vec<usize> = loki
+        .entries(query)
+        .iter()
+        .map(|entry| entry.line.split(' ').nth(3).unwrap().parse().unwrap())
+        .collect();
+    found.sort_unstable();
+    assert_eq!(found, (0..3010).collect::<Vec<_>>(), "{told}");
 }

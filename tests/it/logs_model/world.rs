@@ -92,6 +92,8 @@ pub(super) struct World {
     tried: BTreeMap<&'static str, BTreeSet<usize>>,
     /// Bytes that agents which have ended had counted as lost.
     counted: f64,
+    /// What agents that have ended told.
+    logs: String,
     /// The checkpoint was damaged: what only it knew is forgotten.
     forgot: bool,
 }
@@ -117,6 +119,7 @@ impl World {
             destroyed_bytes: 0,
             tried: BTreeMap::new(),
             counted: 0.0,
+            logs: String::new(),
             forgot: false,
         };
         world.start();
@@ -284,8 +287,11 @@ impl World {
             let page = agent.metrics();
             let log = agent.stop_and_tell();
             self.counted += lost(&log).max(vanished(&page));
+            self.logs += &(log + "stopped\n");
         } else {
-            self.counted += lost(&agent.kill_and_tell());
+            let log = agent.kill_and_tell();
+            self.counted += lost(&log);
+            self.logs += &(log + "killed\n");
         }
         self.stub.abandon();
     }
@@ -483,10 +489,11 @@ impl World {
                     let log = self.agent.as_ref().map(Agent::log).unwrap_or_default();
                     panic!(
                         "{}: route {route} misses {}; {lost} bytes are known to be lost, {counted} \
-                         are counted\n{}\n{log}",
+                         are counted\n{}\n{}{log}",
                         self.story(),
                         ranges(missing),
                         self.files.holdings(),
+                        self.logs,
                     );
                 }
                 std::thread::sleep(Duration::from_millis(100));
@@ -501,12 +508,15 @@ impl World {
                 "{}: what is counted is told\n{log}",
                 self.story()
             );
+            self.logs += &log;
         }
         assert!(
             counted <= self.destroyed_bytes as f64,
-            "{}: {counted} bytes are counted as lost, and {} were gone",
+            "{}: {counted} bytes are counted as lost, and {} were gone\n{}\n{}",
             self.story(),
-            self.destroyed_bytes
+            self.destroyed_bytes,
+            self.files.holdings(),
+            self.logs
         );
         self.assert_repeats();
         assert_eq!(self.stub.most_in_flight(), 1, "{}", self.story());
@@ -529,8 +539,10 @@ impl World {
                     };
                     assert!(
                         same,
-                        "{}: number {number} was sent in two forms to {route}\n{first:?}\n{now:?}",
-                        self.story()
+                        "{}: number {number} was sent in two forms to {route}\n{first:?}\n{now:?}\n{}\n{}",
+                        self.story(),
+                        self.files.holdings(),
+                        self.logs
                     );
                 }
             }
