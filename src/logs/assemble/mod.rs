@@ -121,6 +121,7 @@ pub struct Assembler {
     /// Records that begin before were sent by an earlier run.
     next: u64,
     breaks: VecDeque<Break>,
+    #[expect(clippy::vec_box, reason = "a record keeps its box: moving it out is what is spared")]
     spare: Vec<Box<Record>>,
 }
 
@@ -568,8 +569,11 @@ fn time(found: &Match, line: &[u8], clock: &mut Clock, zone: &Zone) -> Option<i6
 
 /// The process that wrote a line, from `%p` or the session id; 0 where neither is there.
 fn process(found: &Match, line: &[u8]) -> u32 {
-    let number =
-        |digits: &[u8], radix| u32::from_str_radix(std::str::from_utf8(digits).ok()?, radix).ok();
+    let number = |digits: &[u8], radix| {
+        digits.iter().try_fold(0_u32, |sum, digit| {
+            sum.checked_mul(radix)?.checked_add(char::from(*digit).to_digit(radix)?)
+        })
+    };
     if let Some(pid) = found.get(line, Escape::Pid) {
         return number(pid, 10).unwrap_or(0);
     }
