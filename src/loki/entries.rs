@@ -261,6 +261,20 @@ mod tests {
         (stream.labels.clone(), entries.collect())
     }
 
+    #[test]
+    fn labels_of_any_length_stand_before_the_entries() {
+        let mut encoded = Entries::default();
+        encoded.push(7, "LOG:  one", &[("level", "info")].into_iter().collect());
+        // The head of the body is four bytes longer: 60 is the longest piece with a short tag.
+        for length in [0, 1, 55, 56, 57, 58, 200, 255, 256, 300, 70_000, 140_000] {
+            let labels = "x".repeat(length);
+            for (range, entries) in [(0..1, 1), (0..0, 0)] {
+                let (read, found) = decode(&encoded.body(&labels, range));
+                assert_eq!((read.len(), found.len()), (length, entries));
+            }
+        }
+    }
+
     proptest! {
         #[test]
         fn what_is_written_is_read(
