@@ -4,6 +4,7 @@
 //! Counts and bytes are asserted; what depends on the machine is printed. `PGVIGIL_TEST_LONG=1` runs
 //! whole what the usual run shortens.
 
+mod files; // a thousand files at once
 mod rotations; // rotations by the thousand, with an outage in the middle
 
 use std::fs;

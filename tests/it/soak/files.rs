@@ -1,0 +1,65 @@
+//! A thousand files in one directory: all are read, at rest they cost next to nothing, and a kill in
+//! the middle of their writing loses nothing.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use super::{Arrivals, MIB, Usage};
+use crate::support::agent::{Agent, sample};
+use crate::support::loki::Stub;
+use crate::support::river::{append, record};
+
+const FILES: usize = 1_000;
+/// What the agent may take of memory of its own. The aim is 30 MiB; a build for tests needs nearly that.
+const MEMORY: f64 = 40.0 * MIB;
+/// For so long it is watched while nothing is written, seconds.
+const IDLE: u64 = 5;
+
+#[test]
+fn a_thousand_files_are_read_and_cost_little_at_rest() {
+    let directory = Arc::new(TempDir::new().unwrap());
+    let stub = Stub::start();
+    let configuration = format!(
+        "logs:\n  sources: [{{name: pg, files: [\"{}\"], server: s1, start: beginning}}]\n  loki: \
+         {{url: \"{}\"}}\n",
+        directory.path().join("*.log").display(),
+        stub.url()
+    );
+    let mut written = 0;
+    let mut round = |files: usize| {
+        for file in 0..files {
+            let text = record(Duration::ZERO, 100, "LOG", &format!("number {written} "));
+            append(&directory.path().join(format!("pg-{file:04}.log")), &text);
+            written += 1;
+        }
+        written
+    };
+    let all = round(FILES);
+    let agent = Agent::start_in(Arc::clone(&directory), &configuration, &[]);
+    let started = Instant::now();
+    let mut arrivals = Arrivals::new(&stub);
+    arrivals.await_all(&agent, all, Duration::from_secs(60));
+    let usage = Usage::of(&agent);
+    usage.print(&format!("{FILES} files in {:.1} s", started.elapsed().as_secs_f64()));
+    assert!(usage.own < MEMORY, "{usage:?}");
+    assert!(usage.open_files < FILES + 40, "{usage:?}");
+    std::thread::sleep(Duration::from_secs(IDLE));
+    let rested = Usage::of(&agent);
+    rested.print(&format!("{IDLE} s at rest took {:.2} s of CPU", rested.cpu - usage.cpu));
+
+    // Killed while all of them are written to.
+    round(FILES);
+    let more = round(FILES / 2);
+    agent.kill();
+    stub.abandon();
+    let agent = Agent::start_in(Arc::clone(&directory), &configuration, &[]);
+    arrivals.await_all(&agent, more, Duration::from_secs(60));
+    let page = agent.metrics();
+    assert_eq!(sample(&page, "pgvigil_log_files", &[]), Some(FILES as f64), "{page}");
+    let usage = Usage::of(&agent);
+    usage.print("after a kill");
+    assert!(usage.own < MEMORY, "{usage:?}");
+    assert_eq!(agent.stop(), 0);
+}
