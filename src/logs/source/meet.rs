@@ -109,14 +109,10 @@ impl Work {
 
     /// At the start: the files that the checkpoint knows, whatever their names are now.
     fn resume(&mut self, now: Instant) {
-        let mut known: Vec<(FileId, FileState)> = self.files.checkpoint.read(|state| {
+        let known: Vec<(FileId, FileState)> = self.files.checkpoint.read(|state| {
             let own = state.files.iter().filter(|(_, file)| file.source == self.files.source);
             own.map(|(id, file)| (*id, file.clone())).collect()
         });
-        // What was empty says nothing of itself, and its inode may be another file's by now: those go
-        // first that know a file by its bytes.
-        known.sort_by_key(|(_, file)| file.head.is_empty());
-        let mut claimed: BTreeSet<(u64, u64)> = BTreeSet::new();
         let mut directories: BTreeMap<PathBuf, Vec<Seen>> = BTreeMap::new();
         let mut order = Vec::new();
         // One file is read once: by whoever knows most of it.
@@ -152,9 +148,7 @@ impl Work {
                 let end = file.end.filter(|end| *end == seen.size);
                 end.is_some_and(|end| file.routes.values().all(|own| own.mark.offset >= end))
             };
-            let free = |seen: &Seen| !file.head.is_empty() || !claimed.contains(&seen.key());
-            if let Some((seen, opened)) = opened.filter(|(seen, _)| free(seen) && !done(seen)) {
-                claimed.insert(seen.key());
+            if let Some((seen, opened)) = opened.filter(|(seen, _)| !done(seen)) {
                 let size = opened.look().map_or(seen.size, |looks| looks.size);
                 let reached = file.routes.values().map(|own| own.mark.offset).max().unwrap_or(0);
                 let claim = (file.head.length(), reached, id);
