@@ -268,7 +268,7 @@ impl Work {
             if let Some(reading) = changed.filter(|_| !std::mem::replace(&mut tracked.asked, true))
             {
                 // What an earlier run has seen is read as it was then.
-                let from = tracked.from_now_on();
+                let from = tracked.unshaped_from();
                 self.switch(at, from, reading);
             }
             return true;
@@ -316,7 +316,7 @@ impl Work {
             {
                 continue;
             }
-            let from = tracked.from_now_on();
+            let from = tracked.unshaped_from();
             self.switch(at, from, reading.clone());
         }
     }

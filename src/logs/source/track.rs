@@ -156,7 +156,7 @@ impl Tracked {
     }
 
     /// From where on another way of reading shapes nothing that may have been sent.
-    pub(super) fn from_now_on(&self) -> u64 {
+    pub(super) fn unshaped_from(&self) -> u64 {
         let read = self.readers.get(self.furthest()).map_or(0, FileReader::offset);
         read.max(self.shaped)
     }
