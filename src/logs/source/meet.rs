@@ -223,6 +223,12 @@ impl Work {
         self.copies.retain(|key, _| keys.contains(key));
         for seen in listed {
             let copy = self.copies.get(&seen.key());
+            // It has changed since the last look, perhaps into another content: until that is known,
+            // what lies beside the name is not looked through.
+            let unread = |t: &Tracked| !t.gone && t.seen.key() == seen.key();
+            if self.tracked.iter().any(|t| unread(t) && t.seen.modified != seen.modified) {
+                waiting.insert(seen.key(), seen.path.clone());
+            }
             if known.contains(&seen.key()) || copy == Some(&(seen.size, seen.modified)) {
                 continue;
             }
