@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -146,7 +146,7 @@ impl World {
 
     // What is written.
 
-    fn add(&mut self, log: &PathBuf) {
+    fn add(&mut self, log: &Path) {
         // In which file of several its predecessor stands is not followed here.
         if self.shape.names == Names::Several {
             self.writer.unsettle();

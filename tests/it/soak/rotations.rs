@@ -62,7 +62,7 @@ impl Writer {
         append(&self.log(), &text);
         self.rotations += 1;
         let path = self.directory.path().join(format!("pg.log-{:06}", self.rotations));
-        if self.rotations % COPIED == 0 {
+        if self.rotations.is_multiple_of(COPIED) {
             fs::copy(self.log(), &path).unwrap();
             fs::File::create(self.log()).unwrap();
         } else {
@@ -70,7 +70,7 @@ impl Writer {
             append(&self.log(), "");
         }
         self.rotated.push_back((path, self.written));
-        if self.rotations % COMPRESSED == 0 {
+        if self.rotations.is_multiple_of(COMPRESSED) {
             self.compress();
         }
         self.delete();
