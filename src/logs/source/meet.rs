@@ -322,7 +322,11 @@ impl Work {
             })
         });
         let (id, state) = match known {
-            Some((_, state)) if state.end == Some(seen.size) => return Ok(Met::Known),
+            Some((_, state)) if state.end == Some(seen.size) => {
+                // It may lie here for longer than the checkpoint remembers what it is a copy of.
+                self.copies.insert(seen.key(), listed);
+                return Ok(Met::Known);
+            }
             Some(known) => known,
             None => {
                 let state = FileState {

@@ -58,7 +58,7 @@ pub(super) struct Tracked {
     pub(super) id: FileId,
     pub(super) seen: Seen,
     /// What it begins with, as far as was seen.
-    head: Head,
+    pub(super) head: Head,
     /// None: asleep, or nothing left to read from.
     pub(super) file: Option<Content>,
     pub(super) readers: Vec<FileReader>,
@@ -191,6 +191,14 @@ impl Tracked {
         self.seen.size = looks.size;
         self.seen.modified = looks.modified;
         Ok(Glance::Changed)
+    }
+
+    /// Takes in what it begins with by now. Where that is another content, the next read shows it.
+    pub(super) fn look_at_head(&mut self) {
+        let growing = self.file.as_ref().filter(|file| !file.is_packed());
+        if let Some(Ok(Some(now))) = growing.map(|file| self.head.grown(file)) {
+            self.head = now;
+        }
     }
 
     /// What the last glance saw is another content's.

@@ -69,11 +69,13 @@ struct Arrivals {
     looked: usize,
     seen: Vec<Option<(String, Entry)>>,
     count: usize,
+    /// Numbers that were stored again.
+    repeated: Vec<usize>,
 }
 
 impl Arrivals {
     fn new(stub: &Stub) -> Self {
-        Self { stub: stub.clone(), looked: 0, seen: Vec::new(), count: 0 }
+        Self { stub: stub.clone(), looked: 0, seen: Vec::new(), count: 0, repeated: Vec::new() }
     }
 
     /// Takes in what was pushed since the last call; returns how many records have come in all.
@@ -89,6 +91,7 @@ impl Arrivals {
                 match &self.seen[number] {
                     Some((labels, known)) => {
                         assert_eq!((labels, known), (&push.labels, &entry), "sent in two forms");
+                        self.repeated.extend(stored.then_some(number));
                     }
                     None if stored => {
                         self.seen[number] = Some((push.labels.clone(), entry));
