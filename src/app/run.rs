@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::Failure;
@@ -19,6 +20,9 @@ use crate::telemetry::Telemetry;
 const DRAIN: Duration = Duration::from_secs(12);
 const CUT: Duration = Duration::from_secs(3);
 
+/// As many files as are ever wanted open.
+const OPEN_FILES: u64 = 65_536;
+
 /// Runs the agent until SIGTERM or SIGINT. `load` reads the configuration: once now, and again at
 /// each SIGHUP.
 ///
@@ -26,6 +30,7 @@ const CUT: Duration = Duration::from_secs(3);
 /// Why it could not start, or did not stop as it should.
 pub async fn run(load: impl Fn() -> Result<Loaded, Vec<Problem>>) -> Result<(), Failure> {
     let mut signals = Signals::listen()?;
+    open_more_files();
     let loaded = load().map_err(Failure::Configuration)?;
     tell(&loaded.warnings);
     let opened = http::open(&loaded.settings.http).map_err(|error| match error {
@@ -69,6 +74,18 @@ pub async fn run(load: impl Fn() -> Result<Loaded, Vec<Problem>>) -> Result<(), 
              next start"
                 .to_owned(),
         ))
+    }
+}
+
+/// Asks for more open files than the usual 1,024 at once: each log file that is followed is one.
+fn open_more_files() {
+    let mut limit = getrlimit(Resource::Nofile);
+    let wanted = limit.maximum.map_or(OPEN_FILES, |most| most.min(OPEN_FILES));
+    if limit.current.is_some_and(|now| now < wanted) {
+        limit.current = Some(wanted);
+        if let Err(e) = setrlimit(Resource::Nofile, limit) {
+            tracing::debug!("cannot raise the limit of open files to {wanted}: {e}");
+        }
     }
 }
 

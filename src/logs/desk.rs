@@ -11,7 +11,7 @@ use super::entry;
 use super::lane::Lane;
 use super::redact::{Counts, Level, redacted};
 use super::route::Rules;
-use super::source::{Desk, Taken};
+use super::source::{Desk, RouteSet, Taken};
 use crate::loki::Metadata;
 
 /// The desk of one source.
@@ -83,6 +83,10 @@ impl Decisions {
 }
 
 impl Desk for SourceDesk {
+    fn has_room(&self, routes: RouteSet) -> bool {
+        routes.iter().any(|route| self.lanes[route].has_room())
+    }
+
     fn take(&mut self, taken: &mut Taken, now: Instant) {
         if std::mem::replace(&mut taken.first_seen, false) {
             self.counts.record(taken);

@@ -25,7 +25,7 @@ use crate::task::{Group, Stop};
 /// As much as the queues of all lanes hold together, beside what is being sent.
 const QUEUED_BYTES: usize = 16 * 1024 * 1024;
 /// What a lane's batch holds at the least.
-const LEAST_BATCH: usize = 64 * 1024;
+const LEAST_BATCH: usize = 8 * 1024;
 
 /// What a session tells of its server's log, where there is one.
 pub type Session = Option<watch::Receiver<Option<LogSettings>>>;

@@ -21,6 +21,6 @@ mod track;
 pub use crowd::{Container, Member, containers, docker_members, pods};
 pub(super) use files::{Files, Patterns, run};
 pub(super) use identity::{Head, Tail};
-pub(super) use reader::{Desk, Taken};
+pub(super) use reader::{Desk, RouteSet, Taken};
 pub(super) use reading::Readings;
 pub(super) use stdin::{Stdin, run as run_stdin};

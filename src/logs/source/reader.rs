@@ -66,6 +66,8 @@ pub(in crate::logs) struct Taken {
 
 /// Who takes records: the routes' queues.
 pub(in crate::logs) trait Desk {
+    /// Whether any of the routes has room for a record.
+    fn has_room(&self, routes: RouteSet) -> bool;
     /// Gives the record to those routes whose queues have room, and takes them out of its set.
     fn take(&mut self, taken: &mut Taken, now: Instant);
 }
@@ -131,30 +133,22 @@ impl FileReader {
             .filter(|cut| cut.at > mark.offset)
             .filter_map(|cut| Some((cut.at, cut.reading.as_ref()?.into())))
             .collect();
-        Ok(Self {
-            file: id,
-            routes,
-            lines: Lines::new(mark.offset, &before[..read]),
-            assembler,
-            switches,
-            stamps: mark.stamps,
-            mark,
-            pending: None,
-            before_pending: mark,
-            full_since: None,
-            at_end: false,
-            counted: Counts::default(),
-        })
+        Ok(Self { switches, ..Self::at(id, mark, &before[..read], assembler, routes) })
     }
 
     /// A reading of a stream that has no past and cannot be read twice.
     pub(super) fn of_stream(id: FileId, met: i64, routes: RouteSet) -> Self {
         let mark = Mark { stamps: Stamps::new(met), ..Mark::default() };
+        Self::at(id, mark, &[], Assembler::new(Reading::default()), routes)
+    }
+
+    /// A reading at `mark`; `before`: the bytes before it.
+    fn at(id: FileId, mark: Mark, before: &[u8], assembler: Assembler, routes: RouteSet) -> Self {
         Self {
             file: id,
             routes,
-            lines: Lines::new(0, &[]),
-            assembler: Assembler::new(Reading::default()),
+            lines: Lines::new(mark.offset, before),
+            assembler,
             switches: Vec::new(),
             stamps: mark.stamps,
             mark,
@@ -274,6 +268,10 @@ impl FileReader {
             self.assembler.line(line.bytes, line.at, now);
         }
         let Some((file, head)) = file else { return Ok(Step::End) };
+        // Nothing is read ahead of full queues: of a thousand files that would be much.
+        if !desk.has_room(self.routes) {
+            return Ok(Step::Full);
+        }
         let filled = self.lines.fill(|room, offset| {
             let got = file.read_at(room, offset)?;
             if file.is_packed() {

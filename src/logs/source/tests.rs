@@ -6,7 +6,7 @@ use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant};
 
 use super::files::{Files, Work};
-use super::reader::{Desk, Taken};
+use super::reader::{Desk, RouteSet, Taken};
 use super::reading::Readings;
 use super::track::Tracked;
 use crate::config::Start;
@@ -15,14 +15,23 @@ use crate::logs::count::SourceCounts;
 use crate::metric::Labels;
 use crate::telemetry::Telemetry;
 
-/// Whoever takes every record; acknowledged when the test says so.
+/// Whoever takes every record, or none when full; acknowledged when the test says so.
 #[derive(Default)]
-struct Taker(Vec<(String, FileId, Mark)>);
+struct Taker {
+    taken: Vec<(String, FileId, Mark)>,
+    full: bool,
+}
 
 impl Desk for Taker {
+    fn has_room(&self, _: RouteSet) -> bool {
+        !self.full
+    }
+
     fn take(&mut self, taken: &mut Taken, _: Instant) {
-        taken.routes.remove(0);
-        self.0.push((taken.record.message().to_owned(), taken.file, taken.mark));
+        if !self.full {
+            taken.routes.remove(0);
+            self.taken.push((taken.record.message().to_owned(), taken.file, taken.mark));
+        }
     }
 }
 
@@ -91,14 +100,14 @@ impl Bench {
 
     fn acknowledge(&self) {
         self.work.files.checkpoint.change(|state| {
-            for (_, file, mark) in &self.taker.0 {
+            for (_, file, mark) in &self.taker.taken {
                 state.acknowledge(*file, "admin", *mark);
             }
         });
     }
 
     fn messages(&self) -> Vec<&str> {
-        self.taker.0.iter().map(|(message, ..)| message.as_str()).collect()
+        self.taker.taken.iter().map(|(message, ..)| message.as_str()).collect()
     }
 }
 
@@ -258,15 +267,31 @@ fn another_prefix_shapes_what_nobody_has_seen_yet() {
     bench.restart(Some("%m [%p] %u@%d "), None);
     bench.append("0.log", &(old("one") + &old("two")));
     assert!(bench.pass(2));
-    let before = bench.taker.0.clone();
+    let before = bench.taker.taken.clone();
     // Nothing is acknowledged, so it is sent again, in the same form.
     bench.restart(Some("<%p> %m "), None);
     bench.append("0.log", &new("three"));
     assert!(bench.pass(2));
-    assert_eq!(bench.taker.0[..2], before);
+    assert_eq!(bench.taker.taken[..2], before);
     assert_eq!(bench.messages(), ["one", "two", "three"]);
     // Nor does a change of the time zone alone do more.
     bench.restart(Some("<%p> %m "), Some("Europe/Rome"));
     assert!(bench.pass(2));
     assert_eq!(bench.messages(), ["one", "two", "three"]);
+}
+
+#[test]
+fn nothing_is_read_ahead_of_full_queues() {
+    let mut bench = Bench::new(false);
+    bench.append("0.log", &line("one"));
+    assert!(bench.pass(2));
+    let read = |bench: &Bench| bench.work.tracked[0].most_end();
+    let before = read(&bench);
+    bench.taker.full = true;
+    bench.append("0.log", &line("two"));
+    assert!(bench.pass(3));
+    assert_eq!(read(&bench), before);
+    bench.taker.full = false;
+    assert!(bench.pass(2));
+    assert_eq!(bench.messages(), ["one", "two"]);
 }
