@@ -12,15 +12,13 @@ use super::args;
 use super::process::{coloured, input};
 use crate::app::Failure;
 use crate::config::{self, Flags, LogFormat, Masking, Redaction, Route};
+use crate::logs::format::shorten;
 use crate::logs::{
     Assembler, Counts, Prefix, Reading, Record, Redacted, Rules, Severity, classify, entry,
 };
 
 /// How much of a file's beginning a prefix is guessed from.
 const SAMPLE: usize = 64 * 1024;
-
-/// Longer lines are cut on their way; the assembler cuts records well below.
-const LINE: usize = 256 * 1024;
 
 /// What is shown, and how.
 #[derive(Debug)]
@@ -175,7 +173,7 @@ fn file(parse: &Parse, input: &mut dyn Read, out: &mut dyn Write) -> Result<Stri
     Ok(met.sentence(prefix, guessed.is_some(), assembler.counts()))
 }
 
-/// Reads a line without its newline; gives its length in the file with it, none at the end.
+/// Reads a line without its newline, and without its middle where it is too long; gives its length in the file with it, none at the end.
 fn next_line(input: &mut dyn BufRead, line: &mut Vec<u8>) -> io::Result<Option<u64>> {
     line.clear();
     let mut length = 0;
@@ -186,7 +184,9 @@ fn next_line(input: &mut dyn BufRead, line: &mut Vec<u8>) -> io::Result<Option<u
         }
         let newline = memchr::memchr(b'\n', buffer);
         let text = &buffer[..newline.unwrap_or(buffer.len())];
-        line.extend_from_slice(&text[..text.len().min(LINE - line.len())]);
+        line.extend_from_slice(text);
+        // The pieces are of one size whatever the file holds.
+        shorten(line);
         let used = newline.map_or(buffer.len(), |at| at + 1);
         input.consume(used);
         length += used as u64;

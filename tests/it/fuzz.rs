@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use pgvigil::config::LogFormat;
+use pgvigil::logs::format::shorten;
 use pgvigil::logs::{Assembler, IDLE, Level, Reading, Record, classify, entry, redact};
 
 /// Mutations for each format when time matters.
@@ -99,13 +100,15 @@ fn mutate(log: &[u8], random: &mut Random) -> Vec<u8> {
 }
 
 /// Lines as `source` splits them.
-fn lines(text: &[u8]) -> impl Iterator<Item = (&[u8], std::ops::Range<u64>)> {
+fn lines(text: &[u8]) -> impl Iterator<Item = (Vec<u8>, std::ops::Range<u64>)> {
     let mut at = 0;
     text.split_inclusive(|b| *b == b'\n').map(move |line| {
         let start = at;
         at += line.len() as u64;
         let bare = line.strip_suffix(b"\n").unwrap_or(line);
-        (&bare[..bare.len().min(256 * 1024)], start..at)
+        let mut kept = bare.to_vec();
+        shorten(&mut kept);
+        (kept, start..at)
     })
 }
 
@@ -114,7 +117,7 @@ fn read(text: &[u8], reading: &Reading) -> Vec<Record> {
     let now = Instant::now();
     let mut records = Vec::new();
     for (line, at) in lines(text) {
-        assembler.line(line, at, now);
+        assembler.line(&line, at, now);
         records.extend(std::iter::from_fn(|| assembler.ready()));
     }
     assembler.finish();
@@ -164,7 +167,7 @@ fn check(text: &[u8], reading: &Reading) {
         let mut rest = Vec::new();
         for (line, range) in lines(&text[from..]) {
             let start = record.resume;
-            again.line(line, start + range.start..start + range.end, Instant::now());
+            again.line(&line, start + range.start..start + range.end, Instant::now());
             rest.extend(std::iter::from_fn(|| again.ready()));
         }
         again.finish();
@@ -179,7 +182,7 @@ fn check(text: &[u8], reading: &Reading) {
     let (mut live, mut played) = (Assembler::new(reading.clone()), Assembler::new(reading.clone()));
     let (mut seen, mut same, mut stops) = (Vec::new(), Vec::new(), Vec::new());
     for (number, (line, at)) in lines(text).enumerate() {
-        live.line(line, at, now);
+        live.line(&line, at, now);
         if number % 3 == 0 {
             now += IDLE;
             stops.extend(live.idle(now));
@@ -188,7 +191,7 @@ fn check(text: &[u8], reading: &Reading) {
     }
     played.replay(stops);
     for (line, at) in lines(text) {
-        played.line(line, at, now);
+        played.line(&line, at, now);
         same.extend(std::iter::from_fn(|| played.ready()));
     }
     for (assembler, records) in [(&mut live, &mut seen), (&mut played, &mut same)] {

@@ -19,6 +19,7 @@ mod http; // endpoints, limits, TLS and users of the door
 mod host; // the machine around a server
 mod logs; // the log river: rotation, restarts, routes, the local store
 mod logs_model; // random schedules of writing, rotation, kills and faults
+mod long; // statements longer than a record may be
 mod loki; // pushing: answers of every kind, outages, a real Loki
 mod metrics_page; // queries/METRICS.md is what the packs say
 mod pgaudit; // the real pgaudit: its records in every format, masked

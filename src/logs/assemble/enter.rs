@@ -10,15 +10,13 @@ use super::open::Open;
 use crate::config::LogFormat;
 use crate::logs::format::{
     Clock, Column, Columns, Fed, Head, Kind, Object, Pgbouncer, Scanner, Wrapped, envelope, head,
-    mended, object, pgbouncer, pooler_severity, resync,
+    joined, joint, mended, object, pgbouncer, pooler_severity, resync, shorten,
 };
 use crate::logs::record::{Format, SqlState};
 
-/// As much of a line in parts as is kept: what `source` keeps of a line.
-const LINE_BYTES: usize = 256 * 1024;
-
-/// As much of one csvlog record as is kept, quotes included.
-const CSV_BYTES: usize = 512 * 1024;
+/// As much of one csvlog record as is kept, quotes included: its scanner keeps long columns well below,
+/// so that only what is none comes to so much.
+const CSV_BYTES: usize = 1536 * 1024;
 
 /// What one stream of a container has begun.
 #[derive(Debug, Default)]
@@ -52,7 +50,7 @@ struct Csv {
 }
 
 impl Assembler {
-    /// A line as the file has it; `beyond`: bytes at its end that are not here.
+    /// A line as the file has it; `beyond`: bytes of its middle that are not here (see `format::joint`).
     pub(super) fn enter(&mut self, bytes: &[u8], at: Range<u64>, beyond: u64, now: Instant) {
         self.tears = 0;
         self.outer = None;
@@ -101,10 +99,8 @@ impl Assembler {
             }
             Some(parts) => parts,
         };
-        let room = LINE_BYTES - parts.text.len();
-        let kept = &text[..text.len().min(room)];
-        parts.text.extend_from_slice(kept);
-        parts.beyond += beyond + (text.len() - kept.len()) as u64;
+        parts.text.extend_from_slice(text);
+        parts.beyond += beyond + shorten(&mut parts.text) as u64;
         self.extend(parts.number, at.end, now);
         if partial {
             self.side.parts = Some(parts);
@@ -208,12 +204,14 @@ impl Assembler {
             return self.unknown(bytes, at, beyond, now);
         }
         self.text = true;
+        let (bytes, beyond) = beginning(bytes, beyond);
         self.dispatch(bytes, at, now);
         self.left_out(beyond);
     }
 
     /// A line that is kept as it stands.
     fn unknown(&mut self, bytes: &[u8], at: Range<u64>, beyond: u64, now: Instant) {
+        let (bytes, beyond) = beginning(bytes, beyond);
         self.plain(bytes, at, now);
         self.left_out(beyond);
     }
@@ -237,7 +235,9 @@ impl Assembler {
         let text;
         let mut found = object(bytes);
         if found.is_none() && (beyond > 0 || std::str::from_utf8(bytes).is_err()) {
-            text = mended(bytes, beyond > 0);
+            let (begun, ended) = bytes.split_at(joint(bytes, beyond));
+            let whole = if beyond > 0 { joined(begun, ended) } else { None };
+            text = whole.unwrap_or_else(|| mended(begun, beyond > 0));
             found = object(text.as_bytes());
         }
         let format = self.reading.format;
@@ -277,6 +277,7 @@ impl Assembler {
             }
             Some(_) => self.unknown(bytes, at.clone(), beyond, now),
             None => {
+                let (bytes, beyond) = beginning(bytes, beyond);
                 let Some(offset) = resync(bytes).filter(|_| self.tears < super::TEARS) else {
                     return false;
                 };
@@ -340,7 +341,7 @@ impl Assembler {
 
     /// A line behind one that ended within quotes.
     fn csv_on(&mut self, mut csv: Csv, bytes: &[u8], at: &Range<u64>, beyond: u64, now: Instant) {
-        if csv.lost && head(bytes) == Head::Yes {
+        if (csv.lost || csv.scanner.is_in_doubt()) && head(bytes) == Head::Yes {
             self.csv_cut(&csv);
             return self.inner(bytes, at.clone(), beyond, now);
         }
@@ -356,12 +357,23 @@ impl Assembler {
 
     /// Adds a line to a record.
     fn csv_more(&mut self, mut csv: Csv, bytes: &[u8], at: &Range<u64>, beyond: u64, now: Instant) {
-        csv.text.extend_from_slice(bytes);
-        csv.beyond += beyond;
+        let (begun, ended) = bytes.split_at(joint(bytes, beyond));
+        csv.text.extend_from_slice(without_quotes(begun, beyond > 0));
         self.extend(csv.number, at.end, now);
-        let fed = csv.scanner.feed(&csv.text);
-        // Where bytes are missing, so may be quotes.
-        csv.lost = beyond > 0 || csv.text.len() > CSV_BYTES;
+        let mut fed = csv.scanner.feed(&csv.text);
+        if beyond > 0 {
+            csv.beyond += beyond;
+            // Where bytes are missing, so may be quotes.
+            csv.lost = fed != Fed::More || !csv.scanner.join();
+            if !csv.lost {
+                csv.scanner.shorten(&mut csv.text);
+                let quotes = ended.iter().take_while(|b| **b == b'"').count();
+                csv.text.extend_from_slice(&ended[quotes..]);
+                fed = csv.scanner.feed(&csv.text);
+            }
+        }
+        csv.scanner.shorten(&mut csv.text);
+        csv.lost |= csv.text.len() > CSV_BYTES;
         match fed {
             Fed::Whole if !csv.lost => {
                 let columns = csv.scanner.columns(&csv.text, false);
@@ -379,13 +391,14 @@ impl Assembler {
         else {
             return;
         };
+        let beyond = csv.beyond + csv.scanner.left_out();
         let slot = self.slot.replace(number);
         let outer = std::mem::replace(&mut self.outer, csv.time);
         let code = columns.some(Column::SqlState).and_then(SqlState::parse);
         if code.is_some() && columns.get(Column::Message).is_some() {
-            self.record(columns, Format::Csv, &at, csv.beyond, now);
+            self.record(columns, Format::Csv, &at, beyond, now);
         } else {
-            self.unknown(text, at, csv.beyond, now);
+            self.unknown(text, at, beyond, now);
             self.finish_plain();
         }
         self.slot = slot;
@@ -439,6 +452,7 @@ impl Assembler {
                 let columns = scanner.columns(found, cut);
                 self.csv_put(&csv, csv.number, found, &columns);
                 csv.beyond = 0;
+                csv.scanner = Scanner::default();
             }
             if last {
                 return;
@@ -473,6 +487,18 @@ impl Assembler {
             }
         }
     }
+}
+
+/// What of a line is before its missing middle, and what is missing or behind.
+fn beginning(bytes: &[u8], beyond: u64) -> (&[u8], u64) {
+    let (begun, ended) = bytes.split_at(joint(bytes, beyond));
+    (begun, beyond + ended.len() as u64)
+}
+
+/// A beginning without quotes at its end: the other half of a pair may be missing.
+fn without_quotes(begun: &[u8], cut: bool) -> &[u8] {
+    let quotes = begun.iter().rev().take_while(|b| cut && **b == b'"').count();
+    &begun[..begun.len() - quotes]
 }
 
 /// What stands at the start of damaged text.

@@ -14,6 +14,17 @@ const LEAST: usize = 23;
 /// More columns than any version to come will have.
 const MOST: usize = 60;
 
+/// As much of a column as is kept where its record is long, quotes included: more than a record's text
+/// may have in all.
+const COLUMN_BYTES: usize = 144 * 1024;
+
+/// A record is long from so many bytes on. Below, what is left out is counted without its quotes, as in
+/// the other formats.
+const LONG_BYTES: usize = 512 * 1024;
+
+/// Between these columns the middle of a line can be missing: the message, and the statement.
+const MISSING: usize = 6;
+
 /// Where the SQLSTATE stands, which no language translates.
 const CODE: usize = 12;
 
@@ -96,6 +107,12 @@ pub(in crate::logs) struct Scanner {
     /// Where the search goes on.
     at: usize,
     quoted: bool,
+    /// Where the part of the present column ends that is kept.
+    kept: Option<usize>,
+    /// The column in which the middle of a line is missing.
+    joint: Option<usize>,
+    /// Bytes that were left out.
+    left_out: u64,
 }
 
 impl Scanner {
@@ -136,7 +153,8 @@ impl Scanner {
                 None => {
                     self.end_column();
                     self.start = self.at;
-                    let whole = (LEAST..=MOST).contains(&self.count)
+                    let least = if self.joint.is_some() { LEAST - MISSING } else { LEAST };
+                    let whole = (least..=MOST).contains(&self.count)
                         && self
                             .columns
                             .get(CODE)
@@ -150,16 +168,60 @@ impl Scanner {
 
     fn end_column(&mut self) {
         self.count += 1;
+        let end = self.kept.take().unwrap_or(self.at);
+        self.left_out += (self.at - end) as u64;
         if self.columns.len() < CSV.len() {
-            self.columns.push(self.start..self.at);
+            self.columns.push(self.start..end);
         }
+    }
+
+    /// Takes out of the text what of its last column, which goes on, would be too much.
+    pub(in crate::logs) fn shorten(&mut self, text: &mut Vec<u8>) {
+        let kept = self.start + COLUMN_BYTES;
+        let kept = self.kept.unwrap_or(kept).min(kept);
+        if self.quoted && self.at == text.len() && self.at > kept && text.len() > LONG_BYTES {
+            self.left_out += (self.at - kept) as u64;
+            text.truncate(kept);
+            self.at = kept;
+            self.kept = Some(kept);
+        }
+    }
+
+    /// The middle of the line is missing behind the text, which goes on in the same column, or in one of
+    /// the next. False where that cannot be: then nobody knows where it goes on.
+    pub(in crate::logs) fn join(&mut self) -> bool {
+        let within = self.quoted && self.joint.is_none();
+        if within {
+            self.joint = Some(self.count);
+            self.kept = Some(self.kept.unwrap_or(self.at).min(self.at));
+        }
+        within
+    }
+
+    /// Whether some of the text is missing, so that all behind it is in doubt.
+    pub(in crate::logs) fn is_in_doubt(&self) -> bool {
+        self.joint.is_some()
+    }
+
+    /// Bytes of the record that were left out.
+    pub(in crate::logs) fn left_out(&self) -> u64 {
+        self.left_out
     }
 
     /// The columns that were found; of a record that was cut, the present one as far as it goes.
     pub(in crate::logs) fn columns<'l>(&self, text: &'l [u8], cut: bool) -> Columns<'l> {
-        let rest = cut.then_some(self.start..text.len());
+        let rest = cut.then_some(self.start..self.kept.unwrap_or(text.len()));
         let mut columns = Columns::default();
-        for (column, range) in CSV.into_iter().zip(self.columns.iter().cloned().chain(rest)) {
+        // Where the middle of a line is missing, so may be columns: those behind it are the last ones.
+        // 13 ends with the backend's type, a text, and later versions with a number.
+        let last = self.columns.last().and_then(|last| text.get(last.start));
+        let all = if last == Some(&b'"') { CSV.len() - 2 } else { CSV.len() };
+        let lacking = if cut { 0 } else { all.saturating_sub(self.count) };
+        for (at, range) in self.columns.iter().cloned().chain(rest).enumerate() {
+            let behind = self.joint.is_some_and(|joint| at > joint);
+            let Some(column) = CSV.get(if behind { at + lacking } else { at }).copied() else {
+                break;
+            };
             // NULL is nothing at all, an empty text is two quotes.
             let Some(raw) = text.get(range).filter(|raw| !raw.is_empty()) else { continue };
             columns.set(column, unquoted(raw));
@@ -220,6 +282,65 @@ mod tests {
         }
         let cut = LINE.split_at(LINE.find(",,,,,").unwrap()).0;
         assert_eq!(Scanner::default().feed(cut.as_bytes()), Fed::Damaged);
+    }
+
+    /// A record whose statement, and what else is asked, is long; its text is fed in lines.
+    fn fed(line: &str, most: usize) -> (Scanner, Vec<u8>) {
+        let (mut scanner, mut text) = (Scanner::default(), Vec::new());
+        for (number, line) in line.split('\n').enumerate() {
+            if number > 0 {
+                text.push(b'\n');
+            }
+            text.extend_from_slice(line.as_bytes());
+            let fed = scanner.feed(&text);
+            scanner.shorten(&mut text);
+            assert!(text.len() < most, "{} bytes", text.len());
+            if fed == Fed::Whole {
+                return (scanner, text);
+            }
+            assert_eq!(fed, Fed::More);
+        }
+        panic!("it has no end");
+    }
+
+    #[test]
+    fn a_long_column_keeps_its_beginning_and_what_follows() {
+        let long = "say \"\"x\"\", twice\n".repeat(200_000);
+        let line = LINE.replace("INSERT INTO orders", &format!("first {long}"));
+        let (scanner, text) = fed(&line, LONG_BYTES + COLUMN_BYTES);
+        let columns = scanner.columns(&text, false);
+        let text = |column| columns.get(column).map(String::from_utf8_lossy).unwrap();
+        assert!(text(Column::Statement).starts_with("first say \"x\", twice\nsay \"x\""));
+        assert!(text(Column::Statement).len() > 100_000);
+        assert_eq!(
+            (&*text(Column::ApplicationName), &*text(Column::BackendType)),
+            ("web-7", "client backend")
+        );
+        assert_eq!(text(Column::QueryId), "-7525930216565746870");
+        let kept = columns.get(Column::Statement).unwrap().len() as u64;
+        assert!(scanner.left_out() + 2 * kept > long.len() as u64);
+    }
+
+    #[test]
+    fn columns_behind_a_missing_middle_are_the_last_ones() {
+        let long = "x, \"\"y\"\" ".repeat(100);
+        for (columns, behind) in [(1, "Key (id)"), (6, "INSERT INTO")] {
+            let message = format!("first {long}");
+            let line =
+                LINE.replace("duplicate key", &message).replace(behind, &format!("{long}{behind}"));
+            let (from, to) = (line.find("first x").unwrap() + 20, line.find(behind).unwrap() - 30);
+            let mut scanner = Scanner::default();
+            assert_eq!(scanner.feed(&line.as_bytes()[..from]), Fed::More);
+            assert!(scanner.join() && !scanner.join(), "once");
+            let text = [&line[..from], &line[to..]].concat();
+            assert_eq!(scanner.feed(text.as_bytes()), Fed::Whole, "{columns}");
+            let found = scanner.columns(text.as_bytes(), false);
+            let value = |column| found.get(column).map(String::from_utf8_lossy);
+            assert!(value(Column::Message).unwrap().starts_with("first x"));
+            assert_eq!(value(Column::ApplicationName).unwrap(), "web-7");
+            assert_eq!(value(Column::QueryId).unwrap(), "-7525930216565746870");
+            assert_eq!(value(Column::Detail), None, "it is not known whose the rest is");
+        }
     }
 
     #[test]

@@ -64,6 +64,32 @@ pub(in crate::logs) fn mended(line: &[u8], cut: bool) -> String {
     text
 }
 
+/// The same for a line whose middle is missing: the string in which it breaks off ends there, and what
+/// follows the next end of a string counts again. None where the beginning and the end do not fit.
+pub(in crate::logs) fn joined(beginning: &[u8], end: &[u8]) -> Option<String> {
+    let mut text = String::from_utf8_lossy(beginning).into_owned();
+    // An escape of at most six characters may be cut.
+    if let Some(at) = text.rfind('\\').filter(|at| text.len() - at < 6) {
+        text.truncate(at);
+    }
+    let slashes = text.len() - text.trim_end_matches('\\').len();
+    text.truncate(text.len() - slashes % 2);
+    let end = String::from_utf8_lossy(end);
+    // Whether what it begins with is escaped, is not here.
+    let mut rest = end.trim_start_matches(['"', '\\']);
+    let mut skip = rest.chars().next().map_or(0, char::len_utf8);
+    loop {
+        let at = skip + rest.get(skip..)?.find(['"', '\\'])?;
+        rest = &rest[at..];
+        if rest.starts_with('"') {
+            text.push_str(rest);
+            return Pairs::read(&text).is_some().then_some(text);
+        }
+        // A backslash and what it escapes, which is ASCII.
+        skip = 2;
+    }
+}
+
 /// Where behind its start another record begins in a line that holds parts of two.
 pub(in crate::logs) fn resync(line: &[u8]) -> Option<usize> {
     memchr::memmem::find_iter(line, b"{\"timestamp\":\"").find(|at| *at > 0)
@@ -260,6 +286,29 @@ mod tests {
             let text = mended(&line.as_bytes()[..line.len() - cut], true);
             assert!(matches!(object(text.as_bytes()), Some(Object::Record(..))), "{cut}: {text}");
         }
+    }
+
+    #[test]
+    fn a_line_that_lost_its_middle_is_joined() {
+        let line = concat!(
+            r#"{"timestamp":"2026-03-04 09:15:01.207 UTC","error_severity":"ERROR","message":"x","#,
+            r#""statement":"SELECT \u0001\n \"a\", 'b\\' FROM \"c\"","query_id":-7}"#
+        );
+        let from = line.find("SELECT").unwrap();
+        // Behind that stands nothing but quotes, of which nobody knows what is before them.
+        let to = line.find("c\\\"\",\"query_id").unwrap() + 1;
+        for (a, b) in (from..to).flat_map(|a| (a..to).map(move |b| (a, b))) {
+            let text = joined(&line.as_bytes()[..a], &line.as_bytes()[b..]);
+            // Where nothing but the end of the string is left, it cannot be told from a part of it.
+            let text = text.unwrap_or_else(|| panic!("{a} {b}: {}", &line[b..]));
+            let Some(Object::Record(columns, _)) = object(text.as_bytes()) else {
+                panic!("{text}")
+            };
+            assert_eq!(columns.get(Column::QueryId), Some(&b"-7"[..]), "{text}");
+            assert!(columns.get(Column::Statement).is_some(), "{text}");
+        }
+        assert_eq!(joined(b"{\"a\":\"b", b"no more quotes"), None);
+        assert_eq!(joined(b"{\"a\":\"b\",", b"x\":1}"), None);
     }
 
     #[test]

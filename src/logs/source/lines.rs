@@ -3,13 +3,10 @@
 use std::ops::Range;
 
 use super::identity::{TAIL, Tail};
+use crate::logs::format::{BEGINNING_BYTES, LINE_BYTES};
 
 /// What one read asks for.
 const CHUNK: usize = 256 * 1024;
-
-/// As much of a line as is kept. The record's own cap is half of it; what is beyond is skipped, its
-/// bytes count in the line's range.
-pub(super) const LONGEST_LINE: usize = 256 * 1024;
 
 /// Splits a file's bytes into lines. NUL bytes are no text: a run of them (a sparse hole, what a
 /// crash leaves) ends a line and is skipped.
@@ -23,11 +20,13 @@ pub(super) struct Lines {
     searched: usize,
     /// The file's offset of `start`.
     offset: u64,
-    /// Bytes of the present line that were skipped: they stand behind those that are kept.
+    /// Bytes of the present line that were skipped: they stand behind its beginning.
     skipped: u64,
+    /// The bytes before this offset are not all here.
+    broken: u64,
 }
 
-/// A line without its end.
+/// A line without its end. Of one that is too long the middle is missing, and counts in its range.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Line<'a> {
     pub bytes: &'a [u8],
@@ -45,6 +44,7 @@ impl Lines {
             searched: before.len(),
             offset,
             skipped: 0,
+            broken: 0,
         }
     }
 
@@ -67,33 +67,48 @@ impl Lines {
             self.offset += nul as u64;
         }
         let found = memchr::memchr2(b'\n', 0, &self.bytes[self.searched..])?;
-        let end = self.searched + found;
+        let end = self.shorten(self.searched + found);
         // A NUL ends the line but is no part of it.
         let next = end + usize::from(self.bytes[end] == b'\n');
-        let kept = if self.skipped > 0 { LONGEST_LINE } else { end - self.start };
         let from = self.start;
         let at = self.offset..self.offset + (next - self.start) as u64 + self.skipped;
+        if self.skipped > 0 {
+            self.broken = at.end;
+        }
         self.offset = at.end;
         self.start = next;
         self.searched = next;
         self.skipped = 0;
-        Some(Line { bytes: &self.bytes[from..from + kept], at })
+        Some(Line { bytes: &self.bytes[from..end], at })
+    }
+
+    /// Takes the middle out of the present line, which reaches up to `end`, where it is too long.
+    fn shorten(&mut self, end: usize) -> usize {
+        let excess = (end - self.start).saturating_sub(LINE_BYTES);
+        if excess > 0 {
+            let from = self.start + BEGINNING_BYTES;
+            self.bytes.drain(from..from + excess);
+            self.skipped += excess as u64;
+        }
+        end - excess
     }
 
     /// What stands behind the last line end, as if it ended there: the rest of a finished file.
     pub(super) fn rest(&mut self) -> Option<Line<'_>> {
-        let size = self.bytes.len() - self.start;
-        if size == 0 {
+        if self.bytes.len() == self.start {
             return None;
         }
+        self.shorten(self.bytes.len());
         let from = self.start;
         let at = self.offset..self.end();
+        if self.skipped > 0 {
+            self.broken = at.end;
+        }
         self.offset = at.end;
         self.start = self.bytes.len();
         self.searched = self.start;
         self.skipped = 0;
-        let kept = size.min(LONGEST_LINE);
-        Some(Line { bytes: &self.bytes[from..from + kept], at })
+        Some(Line { bytes: &self.bytes[from..], at })
     }
 
     /// Lets `read` fill bytes from the file's offset that it is given: up to 64 known bytes first,
@@ -105,7 +120,7 @@ impl Lines {
     ) -> Result<Option<usize>, E> {
         self.make_room();
         let end = self.end();
-        // Behind a gap of skipped bytes the known ones are those after the kept part.
+        // Behind a gap of skipped bytes the known ones are those of the line's end.
         let known = TAIL.min(self.bytes.len() - self.floor());
         let mut before = [0; TAIL];
         let old = self.bytes.len() - known;
@@ -143,7 +158,7 @@ impl Lines {
 
     /// Where contiguous bytes up to the end begin.
     fn floor(&self) -> usize {
-        if self.skipped > 0 { self.start + LONGEST_LINE } else { 0 }
+        if self.skipped > 0 { self.start + BEGINNING_BYTES } else { 0 }
     }
 
     fn make_room(&mut self) {
@@ -154,20 +169,8 @@ impl Lines {
             self.start -= drop;
             self.searched = self.searched.saturating_sub(drop).max(self.start);
         }
-        let line = self.bytes.len() - self.start;
-        self.searched = self.searched.max(if self.skipped > 0 {
-            self.start + LONGEST_LINE
-        } else {
-            self.start
-        });
         // Everything here has been searched already, for `next` is asked before more is read.
-        if line > LONGEST_LINE + TAIL {
-            let excess = line - LONGEST_LINE - TAIL;
-            let from = self.start + LONGEST_LINE;
-            self.bytes.drain(from..from + excess);
-            self.skipped += excess as u64;
-        }
-        self.searched = self.bytes.len();
+        self.searched = self.shorten(self.bytes.len());
     }
 
     /// Gives back memory that a quiet file does not need.
@@ -178,7 +181,7 @@ impl Lines {
 
     /// The hash of the bytes before `offset`, where they are still here.
     pub(super) fn tail(&self, offset: u64) -> Option<Tail> {
-        if self.skipped > 0 && offset > self.offset {
+        if (self.skipped > 0 && offset > self.offset) || offset < self.broken {
             return None;
         }
         let base = self.offset - self.start as u64;
@@ -221,7 +224,7 @@ mod tests {
             };
             let got = lines.fill(read).unwrap();
             assert!(got.is_some(), "unchanged bytes were taken for changed ones");
-            assert!(lines.bytes.len() <= LONGEST_LINE + CHUNK + 3 * TAIL, "memory is bounded");
+            assert!(lines.bytes.len() <= LINE_BYTES + CHUNK + 3 * TAIL, "memory is bounded");
             // A read that reached the end of the buffer may leave more to be read.
             shown = usize::try_from(lines.end()).unwrap();
         }
@@ -255,15 +258,43 @@ mod tests {
 
     #[test]
     fn a_line_without_end_takes_no_memory_beyond_the_cap() {
-        let mut content = vec![b'x'; 3 * CHUNK + 7];
-        content.extend_from_slice(b"\nnext\n");
-        for pieces in [&[1 << 20][..], &[100_000], &[65_537, 3]] {
-            let found = split(&content, pieces);
-            assert_eq!(found.len(), 2);
-            assert_eq!(found[0].0.len(), LONGEST_LINE);
-            assert_eq!(found[0].1, 0..content.len() as u64 - 5);
-            assert_eq!((&found[1].0[..], found[1].1.start), (&b"next"[..], found[0].1.end));
+        for size in [LINE_BYTES, LINE_BYTES + 1, LINE_BYTES + 70, 2 * CHUNK - 9, 3 * CHUNK + 7] {
+            let line: Vec<u8> = (0..size).map(|at| b'a' + (at % 23) as u8).collect();
+            let content = [b"before\n", &line[..], b"\nnext\n"].concat();
+            let end = size - (LINE_BYTES - BEGINNING_BYTES);
+            let kept = [&line[..BEGINNING_BYTES], &line[end..]].concat();
+            for pieces in [&[1 << 20][..], &[100_000], &[65_537, 3], &[262_144, 1]] {
+                let found = split(&content, pieces);
+                assert_eq!(found.len(), 3);
+                // Of a line that is just short enough nothing is missing.
+                assert!(found[1].0 == kept, "{size} in {pieces:?}: {}", found[1].0.len());
+                assert_eq!(found[1].1, 7..content.len() as u64 - 5);
+                assert_eq!((&found[2].0[..], found[2].1.start), (&b"next"[..], found[1].1.end));
+                // Without its newline it is the same line.
+                let found = split(&content[..content.len() - 6], pieces);
+                assert!(found[1].0 == kept, "{size} in {pieces:?}");
+            }
         }
+    }
+
+    #[test]
+    fn no_hash_is_taken_across_what_is_missing() {
+        let mut lines = Lines::new(0, &[]);
+        let content = [&[b'a'; 99][..], b"\n", &[b'b'; LINE_BYTES + 50], b"\nnext\n"].concat();
+        for part in content.chunks(CHUNK) {
+            let fill = |room: &mut [u8]| {
+                room[..part.len()].copy_from_slice(part);
+                Ok::<_, ()>(part.len())
+            };
+            lines.extend(fill).unwrap();
+            while lines.next().is_some() {
+                for offset in [100, lines.offset()] {
+                    let expected = Tail::of(&content[..usize::try_from(offset).unwrap()]);
+                    assert!(lines.tail(offset).is_none_or(|tail| tail == expected), "{offset}");
+                }
+            }
+        }
+        assert_eq!(lines.tail(100), None, "a long line stands between");
     }
 
     #[test]
