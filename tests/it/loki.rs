@@ -67,29 +67,39 @@ fn what_is_too_large_is_halved() {
 
 #[test]
 fn wrong_credentials_lose_nothing_and_are_read_again() {
-    let stub = Stub::start();
-    stub.reject(401).times(1);
-    let bed = Bed::new();
-    let token = bed.log("token");
-    std::fs::write(&token, "old\n").unwrap();
-    bed.append("pg.log", &numbered(0, 10));
-    let river = bed.river_of(&format!(
-        "{{sources: [{{name: pg, files: [\"{}\"]}}], loki: {{url: \"{}\", bearer_token_file: {}}}}}",
-        bed.log("*.log").display(),
-        stub.url(),
-        token.display()
-    ));
-    let wrong = [("outcome", "misconfigured")];
-    river.await_value("pgvigil_loki_requests_total", &wrong, |count| count == 1.0);
-    let problem = river.shipper.status().lanes[0].standing.problem.clone().unwrap();
-    assert!(problem.contains("401") && problem.contains("; check"), "{problem}");
-    assert!(!problem.contains("old"), "{problem}");
-    std::fs::write(&token, "new\n").unwrap();
-    stub.await_entries("", 10, SOON);
-    let pushes = stub.pushes();
-    assert_eq!(pushes.first().unwrap().authorization.as_deref(), Some("Bearer old"));
-    assert_eq!(pushes.last().unwrap().authorization.as_deref(), Some("Bearer new"));
-    assert!(river.stop(DRAIN));
+    for (key, before, after) in [
+        ("bearer_token_file: FILE", "Bearer old", "Bearer new"),
+        // `ann:old` and `ann:new`
+        (
+            "basic_auth: {username: ann, password_file: FILE}",
+            "Basic YW5uOm9sZA==",
+            "Basic YW5uOm5ldw==",
+        ),
+    ] {
+        let stub = Stub::start();
+        stub.reject(401).times(1);
+        let bed = Bed::new();
+        let secret = bed.log("secret");
+        std::fs::write(&secret, "old\n").unwrap();
+        bed.append("pg.log", &numbered(0, 10));
+        let river = bed.river_of(&format!(
+            "{{sources: [{{name: pg, files: [\"{}\"]}}], loki: {{url: \"{}\", {}}}}}",
+            bed.log("*.log").display(),
+            stub.url(),
+            key.replace("FILE", &secret.display().to_string())
+        ));
+        let wrong = [("outcome", "misconfigured")];
+        river.await_value("pgvigil_loki_requests_total", &wrong, |count| count == 1.0);
+        let problem = river.shipper.status().lanes[0].standing.problem.clone().unwrap();
+        assert!(problem.contains("401") && problem.contains("; check"), "{problem}");
+        assert!(!problem.contains("old"), "{problem}");
+        std::fs::write(&secret, "new\n").unwrap();
+        stub.await_entries("", 10, SOON);
+        let pushes = stub.pushes();
+        assert_eq!(pushes.first().unwrap().authorization.as_deref(), Some(before));
+        assert_eq!(pushes.last().unwrap().authorization.as_deref(), Some(after));
+        assert!(river.stop(DRAIN));
+    }
 }
 
 #[test]
