@@ -132,7 +132,9 @@ fn one_session_that_is_stuck_does_not_make_the_server_down() {
     let (page, took) = watch.timed_scrape();
     assert!(up(&page) && took < Duration::from_secs(1), "{took:?}");
     let age = page.value("pgvigil_query_age_seconds", &[("query", "pg_postmaster")]);
-    assert!(age < Some(1.0), "a new session has taken over: {age:?}");
+    // A result is good for a second, and the page takes its time too.
+    let fresh = 1.0 + took.as_secs_f64();
+    assert!(age.is_some_and(|age| age < fresh), "a new session has taken over: {age:?}, {took:?}");
     cluster.signal(pid, rustix::process::Signal::CONT);
     cluster.await_sql(&format!("SELECT count(*) FROM pg_stat_activity WHERE pid = {pid}"), "0");
 }
