@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use super::Assembler;
 use super::open::Open;
+use super::side::{Csv, Parts};
 use crate::config::LogFormat;
 use crate::logs::format::{
     Clock, Column, Columns, Fed, Head, Kind, Object, Pgbouncer, Scanner, Wrapped, envelope, head,
@@ -17,37 +18,6 @@ use crate::logs::record::{Format, SqlState};
 /// As much of one csvlog record as is kept, quotes included: its scanner keeps long columns well below,
 /// so that only what is none comes to so much.
 const CSV_BYTES: usize = 1536 * 1024;
-
-/// What one stream of a container has begun.
-#[derive(Debug, Default)]
-pub(super) struct Side {
-    parts: Option<Parts>,
-    csv: Option<Csv>,
-}
-
-/// A line whose end is missing.
-#[derive(Debug)]
-struct Parts {
-    /// Its place among the records.
-    number: u64,
-    text: Vec<u8>,
-    /// Bytes that are not kept.
-    beyond: u64,
-    /// The first part's.
-    time: Option<i64>,
-}
-
-/// A csvlog record that goes on in the next line.
-#[derive(Debug)]
-struct Csv {
-    number: u64,
-    text: Vec<u8>,
-    scanner: Scanner,
-    beyond: u64,
-    time: Option<i64>,
-    /// Some of it is not here, so only the next head ends it.
-    lost: bool,
-}
 
 impl Assembler {
     /// A line as the file has it; `beyond`: bytes of its middle that are not here (see `format::joint`).

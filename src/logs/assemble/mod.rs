@@ -21,6 +21,7 @@
 mod columns;
 mod enter;
 mod open;
+mod side;
 mod tear;
 #[cfg(test)]
 mod tests;
@@ -31,9 +32,8 @@ use std::time::{Duration, Instant};
 
 use super::format::{Clock, Escape, Keyword, Match, Prefix, Reading, Zone, known};
 use super::record::{Part, Record, Severity};
-use enter::Side;
 use open::Open;
-use tear::ATOMIC;
+use side::Side;
 
 /// A record without a new line for so long is whole.
 pub const IDLE: Duration = Duration::from_millis(300);
@@ -41,6 +41,10 @@ pub const IDLE: Duration = Duration::from_millis(300);
 /// A record is whole when so many bytes follow its last line: as much as a pipe holds, so that
 /// nothing of a torn record is still to come.
 const REACH: u64 = 64 * 1024;
+
+/// Writes up to this size are never torn. A larger one may be torn before that: what it has over whole
+/// pages may go first.
+const ATOMIC: u64 = 4096;
 
 /// So often one line is taken apart: more is no accident.
 const TEARS: u32 = 32;

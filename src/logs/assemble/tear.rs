@@ -7,10 +7,6 @@ use std::time::Instant;
 use super::{Assembler, process};
 use crate::logs::format::{Clock, Prefix};
 
-/// Writes up to this size are never torn. A larger one may be torn before that: what it has over whole
-/// pages may go first.
-pub(super) const ATOMIC: u64 = 4096;
-
 /// The most bytes of a prefix, keyword included, that are searched.
 const PREFIX_BYTES: usize = 700;
 
