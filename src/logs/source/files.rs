@@ -237,11 +237,9 @@ impl Work {
         Ok(looked)
     }
 
-    /// Writes what a look at the file's name, size and time has shown into the checkpoint; its head too,
-    /// for a copy of it may come before it is read.
-    pub(super) fn note(&mut self, at: usize) {
-        let tracked = &mut self.tracked[at];
-        tracked.look_at_head();
+    /// Writes what a look at the file's name, size and time has shown into the checkpoint.
+    pub(super) fn note(&self, at: usize) {
+        let tracked = &self.tracked[at];
         let seen = &tracked.seen;
         let path = seen.path.to_string_lossy();
         self.files.checkpoint.change(|state| {
@@ -254,7 +252,6 @@ impl Work {
             file.device = seen.device;
             file.inode = seen.inode;
             file.missing_since = None;
-            file.head = tracked.head;
         });
     }
 

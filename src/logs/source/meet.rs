@@ -47,6 +47,7 @@ impl Work {
         }
         self.distrust(&found, now);
         self.follow_names(&found);
+        self.learn_heads();
         self.meet_siblings(&found, now);
         // What was there before the first start may be left out; what may have been there since, not.
         let lost = self.files.checkpoint.is_lost();
@@ -205,6 +206,20 @@ impl Work {
         }
         if left {
             // It may be deleted before it is sent: then a restart must know how much of it there was.
+            self.files.checkpoint.save_soon();
+        }
+    }
+
+    /// While queues are full, files wait that were empty when they were met. Only by their heads are their
+    /// copies known, should they be copied or compressed meanwhile.
+    fn learn_heads(&mut self) {
+        for tracked in self.tracked.iter_mut().filter(|tracked| !tracked.gone) {
+            let Some(head) = tracked.learn_head() else { continue };
+            self.files.checkpoint.change(|state| {
+                if let Some(file) = state.files.get_mut(&tracked.id) {
+                    file.head = head;
+                }
+            });
             self.files.checkpoint.save_soon();
         }
     }

@@ -58,7 +58,7 @@ pub(super) struct Tracked {
     pub(super) id: FileId,
     pub(super) seen: Seen,
     /// What it begins with, as far as was seen.
-    pub(super) head: Head,
+    head: Head,
     /// None: asleep, or nothing left to read from.
     pub(super) file: Option<Content>,
     pub(super) readers: Vec<FileReader>,
@@ -193,12 +193,14 @@ impl Tracked {
         Ok(Glance::Changed)
     }
 
-    /// Takes in what it begins with by now. Where that is another content, the next read shows it.
-    pub(super) fn look_at_head(&mut self) {
-        let growing = self.file.as_ref().filter(|file| !file.is_packed());
-        if let Some(Ok(Some(now))) = growing.map(|file| self.head.grown(file)) {
-            self.head = now;
+    /// The head of a file that was met before it said anything, and waits to be read; once.
+    pub(super) fn learn_head(&mut self) -> Option<Head> {
+        if self.head.is_telling() {
+            return None;
         }
+        let now = self.head.grown(self.file.as_ref()?).ok()??;
+        self.head = now;
+        now.is_telling().then_some(now)
     }
 
     /// What the last glance saw is another content's.
