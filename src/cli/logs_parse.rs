@@ -68,17 +68,11 @@ fn route(args: &args::Parse) -> Result<Route, Failure> {
     let mut route = match &args.config {
         Some(file) => configured(file, args.route.as_deref())?,
         None => Route {
-            name: String::new(),
             redact: match args.redact {
                 args::Redact::Credentials => Redaction::Credentials,
                 args::Redact::Literals => Redaction::Literals,
             },
-            tenant: None,
-            keep: None,
-            databases: Vec::new(),
-            include_events: Vec::new(),
-            exclude_events: Vec::new(),
-            patterns: Vec::new(),
+            ..Route::everything()
         },
     };
     route.patterns.extend(
@@ -368,22 +362,12 @@ mod tests {
 ";
 
     fn asked(files: &[&str], json: bool, colour: bool) -> Parse {
-        let route = Route {
-            name: String::new(),
-            redact: Redaction::Credentials,
-            tenant: None,
-            keep: None,
-            databases: Vec::new(),
-            include_events: Vec::new(),
-            exclude_events: Vec::new(),
-            patterns: Vec::new(),
-        };
         Parse {
             files: files.iter().map(PathBuf::from).collect(),
             line_prefix: None,
             time_zone: None,
             format: LogFormat::Auto,
-            rules: Rules::new(&route),
+            rules: Rules::new(&Route::everything()),
             json,
             colour,
         }

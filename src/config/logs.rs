@@ -24,7 +24,7 @@ use super::labels::Identity;
 use super::walk::{Block, Item, Walk, quoted};
 use super::{
     Destination, Docker, Instance, InstanceKind, Kubernetes, LogFormat, LogInput, LogSource, Logs,
-    Place, Start, Store, loki, routes, scalar,
+    Place, Route, Start, Store, loki, routes, scalar,
 };
 
 pub(super) const KEYS: &[&str] = &["sources", "routes", "patterns", "loki", "destination", "store"];
@@ -132,7 +132,7 @@ pub(super) fn read(walk: &Walk<'_>, item: Option<Item<'_>>, around: &Around<'_>)
         }
         return None;
     }
-    let mut routes = if routes.is_empty() { vec![routes::everything()] } else { routes };
+    let mut routes = if routes.is_empty() { vec![Route::everything()] } else { routes };
     for route in &mut routes {
         route.patterns.splice(0..0, patterns.iter().cloned());
     }

@@ -133,17 +133,3 @@ fn route(block: &Block<'_>) -> Option<Route> {
         patterns: block.get("patterns").map(|item| patterns(&item)).unwrap_or_default(),
     })
 }
-
-/// The route that is there when none is written.
-pub(super) fn everything() -> Route {
-    Route {
-        name: "admin".to_owned(),
-        redact: Redaction::Credentials,
-        tenant: None,
-        keep: None,
-        databases: Vec::new(),
-        include_events: Vec::new(),
-        exclude_events: Vec::new(),
-        patterns: Vec::new(),
-    }
-}

@@ -348,6 +348,22 @@ pub struct Route {
     pub patterns: Vec<Masking>,
 }
 
+impl Route {
+    /// The route that is there when none is written.
+    pub fn everything() -> Self {
+        Self {
+            name: "admin".to_owned(),
+            redact: Redaction::Credentials,
+            tenant: None,
+            keep: None,
+            databases: Vec::new(),
+            include_events: Vec::new(),
+            exclude_events: Vec::new(),
+            patterns: Vec::new(),
+        }
+    }
+}
+
 /// What users want masked in their logs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Masking {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::agent::{Agent, sample};
 use crate::support::loki::{Loki, Stub};
-use crate::support::river::{Bed, append, record};
+use crate::support::river::{Bed, append, one_source, record};
 use tempfile::TempDir;
 
 const SOON: Duration = Duration::from_secs(30);
@@ -276,11 +276,7 @@ fn three_kills_lose_nothing_and_repeat_nothing() {
     let Some(mut loki) = Loki::start() else { return };
     let directory = Arc::new(TempDir::new().unwrap());
     let log = directory.path().join("pg.log");
-    let configuration = format!(
-        "logs:\n  sources: [{{name: pg, files: [\"{}\"], server: s1}}]\n  loki: {{url: \"{}\"}}\n",
-        log.display(),
-        loki.url()
-    );
+    let configuration = one_source(&log, &loki.url());
     append(&log, "");
     let mut agent = Agent::start_in(Arc::clone(&directory), &configuration, &[]);
     // One record at a time, as a server writes them; two files are kept, as a rotation does.
@@ -336,11 +332,7 @@ fn a_real_loki_with_small_limits_gets_all_that_it_takes() {
     let Some(loki) = Loki::start_with(limits) else { return };
     let directory = Arc::new(TempDir::new().unwrap());
     let log = directory.path().join("pg.log");
-    let configuration = format!(
-        "logs:\n  sources: [{{name: pg, files: [\"{}\"], server: s1}}]\n  loki: {{url: \"{}\"}}\n",
-        log.display(),
-        loki.url()
-    );
+    let configuration = one_source(&log, &loki.url());
     let filler = "x".repeat(400);
     let text = |from: usize, to: usize| -> String {
         let line = |n| record(NOW, 7, "LOG", &format!("record {n} {filler}"));

@@ -89,6 +89,16 @@ impl FileState {
         size.saturating_sub(least)
     }
 
+    /// As far as the route that is furthest has acknowledged.
+    pub(in crate::logs) fn reached(&self) -> u64 {
+        self.routes.values().map(|own| own.mark.offset).max().unwrap_or(0)
+    }
+
+    /// Where it was last seen to lie.
+    pub(in crate::logs) fn directory(&self) -> &Path {
+        Path::new(&self.path).parent().unwrap_or(Path::new("/"))
+    }
+
     /// What rotation made other names of.
     pub(in crate::logs) fn name(&self) -> &Path {
         Path::new(if self.name.is_empty() { &self.path } else { &self.name })

@@ -40,8 +40,7 @@ impl Work {
             alike.map(|(id, file)| (*id, file.clone())).collect()
         });
         for (id, original) in originals {
-            let read = original.routes.values().map(|own| own.mark.offset).max().unwrap_or(0);
-            if !reaches(file, read) && !seen.is_settled() {
+            if !reaches(file, original.reached()) && !seen.is_settled() {
                 return Kin::Later;
             }
             if !fits(file, &original) {

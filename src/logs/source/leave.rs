@@ -2,7 +2,7 @@
 //! any more.
 
 use std::collections::{BTreeSet, HashSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::files::Work;
@@ -79,11 +79,9 @@ impl Work {
         if left.is_empty() {
             return;
         }
-        let parent =
-            |file: &FileState| Path::new(&file.path).parent().unwrap_or(Path::new("/")).to_owned();
-        let parents: BTreeSet<PathBuf> = left.iter().map(|(_, file)| parent(file)).collect();
+        let parents: BTreeSet<&Path> = left.iter().map(|(_, file)| file.directory()).collect();
         let listed: HashSet<(u64, u64)> =
-            parents.iter().flat_map(|path| scan::directory(path)).map(|seen| seen.key()).collect();
+            parents.into_iter().flat_map(scan::directory).map(|seen| seen.key()).collect();
         let there: BTreeSet<FileId> = left
             .iter()
             .filter(|(_, file)| listed.contains(&file.key()))
@@ -97,11 +95,10 @@ impl Work {
                 if !left.contains(id) {
                     return true;
                 }
-                let least = file.routes.values().map(|route| route.mark.offset).min();
                 if file.head.is_empty() {
                     return false;
                 }
-                let done = file.end.is_some_and(|end| least.is_none_or(|least| least >= end));
+                let done = file.is_done();
                 if done && (file.inode == 0 || file.modified < now.saturating_sub(FORGET)) {
                     return false;
                 }

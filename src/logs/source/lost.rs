@@ -1,7 +1,7 @@
 //! What is lost: files that went before all of them was acknowledged, and a checkpoint that is gone.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use super::files::{Named, Work};
@@ -29,11 +29,14 @@ impl Work {
             });
             own.map(|(id, file)| (*id, file.clone())).collect()
         });
-        let gone = |file: &FileState| {
-            let listing = scan::directory(Path::new(&file.path).parent().unwrap_or(Path::new("/")));
+        let mut listings: BTreeMap<PathBuf, HashSet<(u64, u64)>> = BTreeMap::new();
+        let mut gone = |file: &FileState| {
+            let listing = listings.entry(file.directory().to_owned()).or_insert_with(|| {
+                scan::directory(file.directory()).iter().map(Seen::key).collect()
+            });
             // Another content has its inode, or nothing has it; where nothing is at all, the
             // directory may not be mounted yet.
-            let there = listing.iter().any(|seen| seen.key() == file.key());
+            let there = listing.contains(&file.key());
             !listing.is_empty() && (!there || followed.contains_key(&file.key()))
         };
         let missing: BTreeMap<FileId, FileState> =

@@ -145,14 +145,10 @@ impl Work {
                     .find_map(|seen| Some((seen, fitting(seen, &file)?)))
             });
             // What is read and acknowledged to its end stays closed.
-            let done = |seen: &Seen| {
-                let end = file.end.filter(|end| *end == seen.size);
-                end.is_some_and(|end| file.routes.values().all(|own| own.mark.offset >= end))
-            };
+            let done = |seen: &Seen| file.end == Some(seen.size) && file.is_done();
             if let Some((seen, opened)) = opened.filter(|(seen, _)| !done(seen)) {
                 let size = opened.look().map_or(seen.size, |looks| looks.size);
-                let reached = file.routes.values().map(|own| own.mark.offset).max().unwrap_or(0);
-                let claim = (file.head.length(), reached, id);
+                let claim = (file.head.length(), file.reached(), id);
                 let best = claims.entry(seen.key()).or_insert(claim);
                 *best = claim.max(*best);
                 order.push((seen.modified, id, file, Seen { size, ..seen.clone() }, opened));

@@ -1,9 +1,13 @@
 //! A source as time goes by: quiet files, and pods that go.
 
 use std::fs;
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::{Arc, RwLock};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
 
 use super::files::{Files, Work};
 use super::reader::{Desk, RouteSet, Taken};
@@ -84,7 +88,6 @@ impl Bench {
     }
 
     fn append(&self, name: &str, text: &str) {
-        use std::io::Write as _;
         let file = fs::OpenOptions::new().create(true).append(true).open(self.path(name));
         file.unwrap().write_all(text.as_bytes()).unwrap();
     }
@@ -293,5 +296,29 @@ fn nothing_is_read_ahead_of_full_queues() {
     assert_eq!(read(&bench), before);
     bench.taker.full = false;
     assert!(bench.pass(2));
+    assert_eq!(bench.messages(), ["one", "two"]);
+}
+
+#[test]
+fn the_compressed_copy_of_a_file_that_waits_is_no_other_file() {
+    let mut bench = Bench::new(false);
+    bench.append("0.log", "");
+    assert!(bench.pass(2));
+    bench.taker.full = true;
+    bench.append("0.log", &line("one"));
+    let written = SystemTime::now() - Duration::from_secs(3);
+    let file = fs::File::options().append(true).open(bench.path("0.log")).unwrap();
+    file.set_modified(written).unwrap();
+    assert!(bench.pass(2));
+    // Rotated and compressed before any of it was read; gzip keeps the time.
+    let packed = fs::File::create(bench.path("0.log.1.gz")).unwrap();
+    let mut encoder = GzEncoder::new(packed, Compression::fast());
+    encoder.write_all(line("one").as_bytes()).unwrap();
+    encoder.finish().unwrap().set_modified(written).unwrap();
+    fs::remove_file(bench.path("0.log")).unwrap();
+    bench.append("0.log", &line("two"));
+    assert!(bench.pass(2));
+    bench.taker.full = false;
+    assert!(bench.pass(5));
     assert_eq!(bench.messages(), ["one", "two"]);
 }

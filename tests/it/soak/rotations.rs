@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use super::{Arrivals, MIB, Usage, is_long, value};
 use crate::support::agent::{Agent, sample};
 use crate::support::loki::Stub;
-use crate::support::river::{append, record};
+use crate::support::river::{append, one_source, record};
 
 /// Records in each file.
 const RECORDS: usize = 8;
@@ -126,11 +126,7 @@ fn rotations_and_an_outage_lose_nothing_and_leave_no_trace() {
     let (rotations, outage) = if is_long() { (10_000, 60) } else { (1_000, 8) };
     let directory = Arc::new(TempDir::new().unwrap());
     let stub = Stub::start();
-    let configuration = format!(
-        "logs:\n  sources: [{{name: pg, files: [\"{}\"], server: s1}}]\n  loki: {{url: \"{}\"}}\n",
-        directory.path().join("pg.log").display(),
-        stub.url()
-    );
+    let configuration = one_source(&directory.path().join("pg.log"), &stub.url());
     append(&directory.path().join("pg.log"), "");
     let agent = Agent::start_in(Arc::clone(&directory), &configuration, &[]);
     agent.await_metrics(Duration::from_secs(10), |page| {

@@ -14,6 +14,14 @@ use pgvigil::telemetry::Telemetry;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
+/// A configuration of one log file, or of a pattern, that goes to one Loki.
+pub fn one_source(files: &Path, url: &str) -> String {
+    let files = files.display();
+    format!(
+        "logs:\n  sources: [{{name: pg, files: [\"{files}\"], server: s1}}]\n  loki: {{url: \"{url}\"}}\n"
+    )
+}
+
 /// Where a river's files live: its logs in `logs`, its state in `state`.
 pub struct Bed {
     directory: TempDir,

@@ -94,31 +94,12 @@ impl Escape {
 
     /// Printed for clients' processes alone.
     pub(super) fn is_of_client(self) -> bool {
-        matches!(
-            self,
-            Self::ApplicationName
-                | Self::User
-                | Self::Dbname
-                | Self::RemoteHostPort
-                | Self::RemoteHost
-                | Self::Ps
-        )
+        self.is_name() || matches!(self, Self::RemoteHostPort | Self::RemoteHost | Self::Ps)
     }
 
     /// Empty (padding aside) in processes without a client, where `%q` does not stop them before.
     pub(super) fn may_be_empty(self) -> bool {
-        matches!(
-            self,
-            Self::ApplicationName
-                | Self::User
-                | Self::Dbname
-                | Self::RemoteHostPort
-                | Self::RemoteHost
-                | Self::LeaderPid
-                | Self::Ps
-                | Self::Vxid
-                | Self::BackendType
-        )
+        self.is_of_client() || matches!(self, Self::LeaderPid | Self::Vxid | Self::BackendType)
     }
 }
 
