@@ -53,6 +53,8 @@ fn a_crash_is_survived() {
     let watch = Watch::start(&cluster.monitor_dsn(), "");
     watch.settle();
     cluster.stop(Stop::Immediate);
+    // What was asked just before is good for a second.
+    std::thread::sleep(Duration::from_millis(1100));
     let (page, took) = watch.timed_scrape();
     assert!(!up(&page) && took < BOUND, "{took:?}");
     cluster.start_again();
