@@ -86,7 +86,7 @@ pub struct Counts {
 pub struct Assembler {
     reading: Reading,
     /// Prefixes for lines that the reading's own does not fit: written before a change of it.
-    known: Vec<Prefix>,
+    known: &'static [Prefix],
     clock: Clock,
     counts: Counts,
     /// In the order of their first lines.
@@ -546,6 +546,12 @@ impl Assembler {
         if self.spare.len() < SPARE && record.capacity() < SPARE_BYTES {
             self.spare.push(record);
         }
+    }
+
+    /// Gives back memory that a quiet file does not need.
+    pub(super) fn rest_quietly(&mut self) {
+        self.spare = Vec::new();
+        self.records.shrink_to_fit();
     }
 
     fn blank(&mut self) -> Box<Record> {

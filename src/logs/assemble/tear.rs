@@ -22,7 +22,7 @@ impl Assembler {
         self.reading
             .prefix
             .iter()
-            .chain(self.reading.prefix.is_none().then_some(&self.known).into_iter().flatten())
+            .chain(self.known.iter().filter(|_| self.reading.prefix.is_none()))
             .filter(|prefix| prefix.has_pid() && prefix.has_time())
             .find_map(|prefix| self.embedded(prefix, own, time, text))
     }

@@ -1,6 +1,7 @@
 //! The prefix of a file that nobody told us about.
 
 use std::borrow::Cow;
+use std::sync::LazyLock;
 
 use super::{Keyword, Object, Prefix, envelope, object};
 
@@ -77,7 +78,9 @@ fn opened(line: &[u8]) -> Cow<'_, [u8]> {
     Cow::Borrowed(text)
 }
 
-/// The well-known prefixes, compiled.
-pub(in crate::logs) fn known() -> Vec<Prefix> {
-    KNOWN.iter().map(|text| Prefix::compile(text)).collect()
+/// The well-known prefixes, compiled: once, for there may be a thousand files.
+pub(in crate::logs) fn known() -> &'static [Prefix] {
+    static COMPILED: LazyLock<Vec<Prefix>> =
+        LazyLock::new(|| KNOWN.iter().map(|text| Prefix::compile(text)).collect());
+    &COMPILED
 }

@@ -158,6 +158,11 @@ impl Work {
                     outcome = Look::Busy;
                     continue;
                 }
+                // At once, so that of many that are read in one turn few records are in memory.
+                Ok(Look::Ended) => {
+                    outcome = Look::Busy;
+                    continue;
+                }
                 Ok(Look::Replaced) => {
                     self.replace(at, now);
                     outcome = Look::Busy;

@@ -287,6 +287,7 @@ impl FileReader {
             None => Step::Changed,
             Some(0) => {
                 self.lines.rest_quietly();
+                self.assembler.rest_quietly();
                 Step::End
             }
             Some(_) => Step::Busy,
@@ -321,7 +322,8 @@ impl FileReader {
                 if !taken.routes.is_empty() {
                     return false;
                 }
-                if let Some(taken) = self.pending.take() {
+                // A file at its end keeps nothing: there may be a thousand of them.
+                if let Some(taken) = self.pending.take().filter(|_| !self.at_end) {
                     self.assembler.recycle(taken.record);
                 }
             }

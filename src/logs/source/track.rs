@@ -34,7 +34,9 @@ pub(super) enum Look {
     Full,
     /// The content that was read is gone: truncated, or written anew.
     Replaced,
-    /// No more of it will be read.
+    /// No more of it will be read: what was open is whole now, and is given out by the next look.
+    Ended,
+    /// No more of it will be read, and all of it is given out.
     Done,
 }
 
@@ -313,7 +315,7 @@ impl Tracked {
         let grace = if self.succeeded { GRACE_SUCCEEDED } else { GRACE_ALONE };
         if self.gone || (!self.linked && quiet >= grace) {
             self.finish(now);
-            return Look::Busy;
+            return Look::Ended;
         }
         Look::Quiet
     }
