@@ -208,7 +208,8 @@ pub(super) fn families(sources: &[(Arc<SourceCounts>, Vec<Lag>)]) -> Vec<Arc<Fam
         ("pgvigil_log_read_bytes_total", "Bytes read from the log.", &|c| c.read_bytes.get()),
         (
             "pgvigil_log_vanished_bytes_total",
-            "Bytes that were truncated or deleted before they were read.",
+            "Bytes that were truncated or deleted before they were sent; at most: a file that comes back \
+             more than 5 s after it went is read, and stays counted.",
             &|c| c.vanished_bytes.get(),
         ),
         (

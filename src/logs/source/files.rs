@@ -67,6 +67,13 @@ pub(super) struct Named {
     pub(super) seen: Instant,
 }
 
+/// A file that holds what is still in memory, whose own place is gone.
+pub(super) struct Held {
+    /// Its size and time.
+    pub(super) looks: (u64, i64),
+    pub(super) of: FileId,
+}
+
 /// The source at work: here how its files are read, in `meet` how they are found, in `kin` what copies
 /// are to one another, in `leave` and `lost` how they end.
 pub(super) struct Work {
@@ -77,6 +84,7 @@ pub(super) struct Work {
     pub(super) names: BTreeMap<PathBuf, Named>,
     /// Files found to be copies of others, with their sizes and times.
     pub(super) copies: BTreeMap<(u64, u64), (u64, i64)>,
+    pub(super) held: BTreeMap<(u64, u64), Held>,
     /// Files beside those of the patterns that were put there lately and are not told apart yet.
     pub(super) waiting: BTreeMap<(u64, u64), PathBuf>,
     /// What cannot be read, and the sentence about it.
@@ -102,6 +110,7 @@ impl Work {
             tracked: Vec::new(),
             names: BTreeMap::new(),
             copies: BTreeMap::new(),
+            held: BTreeMap::new(),
             waiting: BTreeMap::new(),
             problems: BTreeMap::new(),
             told: None,
@@ -223,7 +232,11 @@ impl Work {
         let tracked = &mut self.tracked[at];
         match tracked.glance(now)? {
             Glance::Same => {}
-            Glance::Changed => self.note(at),
+            Glance::Changed => {
+                self.note(at);
+                // Of what is known to be there the head is known too: without it nobody finds it again.
+                self.learn_head(at);
+            }
             Glance::Shorter => return Ok(Look::Replaced),
         }
         let tracked = &mut self.tracked[at];
@@ -232,6 +245,7 @@ impl Work {
             checkpoint.change(|state| match (state.files.get_mut(&id), note) {
                 (Some(file), Note::Cut(cut)) => file.cuts.push(cut),
                 (Some(file), Note::Head(head)) => file.head = head,
+                (Some(file), Note::Size(size)) => file.size = file.size.max(size),
                 (None, _) => {}
             });
         };

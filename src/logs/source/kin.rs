@@ -1,14 +1,14 @@
 //! What files are to one another: rotation copies, compresses and truncates them, and what was read
 //! in one goes on in its copy.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use super::content::Content;
 use super::files::Work;
 use super::identity::Head;
 use super::scan::{self, Seen};
-use crate::logs::checkpoint::{FileId, FileState};
+use crate::logs::checkpoint::{FileId, FileState, Mark};
 
 /// What a file beside a known one is to it.
 pub(super) enum Kin {
@@ -17,6 +17,8 @@ pub(super) enum Kin {
     Copy,
     /// Perhaps a copy, which is still being made.
     Later,
+    /// A copy of what is gone from its own place, and still in memory.
+    Held(FileId),
     /// A copy of content that is gone from its own place: the rest is read here.
     Rest(FileId, Box<FileState>),
 }
@@ -49,7 +51,7 @@ impl Work {
             let in_hand = self.tracked.iter().any(|tracked| tracked.id == id);
             // Content that is gone from its place has no inode.
             return match (original.inode, in_hand) {
-                (0, true) => Kin::Later,
+                (0, true) => Kin::Held(id),
                 (0, false) => Kin::Rest(id, Box::new(original)),
                 (_, true) => Kin::Copy,
                 // At the start it was nowhere to be found.
@@ -141,10 +143,25 @@ impl Work {
     }
 }
 
+/// What the files of a directory begin with: each is opened once, however many are looked for.
+#[derive(Default)]
+pub(super) struct Beginnings(BTreeMap<((u64, u64), usize), Option<Head>>);
+
+impl Beginnings {
+    /// Whether the file begins with what was hashed.
+    pub(super) fn are_alike(&mut self, seen: &Seen, head: Head) -> bool {
+        let length = head.length();
+        let look = || Head::first(&scan::open(seen).ok()??, length).ok();
+        *self.0.entry((seen.key(), length)).or_insert_with(look) == Some(head)
+    }
+}
+
 /// Whether the checkpoint's file is this one: the same head, and the same bytes before each mark. One
 /// of which nothing was seen is none: the inode alone may have been given to another since.
 pub(super) fn fits(file: &Content, state: &FileState) -> bool {
-    let marks = state.routes.values().map(|route| route.mark);
+    let mut marks: Vec<Mark> = state.routes.values().map(|route| route.mark).collect();
+    // What is compressed is read forward only.
+    marks.sort_by_key(|mark| mark.offset);
     !state.head.is_empty()
         && state.head.fits(file).unwrap_or(false)
         && marks.into_iter().all(|mark| {

@@ -1,10 +1,11 @@
 //! What is lost: files that went before all of them was acknowledged, and a checkpoint that is gone.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use super::files::{Named, Work};
+use super::kin::fits;
 use super::scan::{self, Seen};
 use crate::logs::checkpoint::{FileId, FileState};
 
@@ -14,7 +15,8 @@ const LOST: Duration = Duration::from_secs(5);
 
 impl Work {
     /// Counts what was deleted, or truncated while nobody looked, before all of it was acknowledged.
-    /// Should it come back within an hour it is read on all the same.
+    /// Should it come back within an hour it is read on all the same, and stays counted, for a counter
+    /// cannot fall: whoever waits longer before he counts tells too late of what is gone for good.
     pub(super) fn count_lost(&mut self, now: Instant) {
         let followed: BTreeMap<(u64, u64), FileId> =
             self.tracked.iter().filter(|t| !t.gone).map(|t| (t.seen.key(), t.id)).collect();
@@ -23,21 +25,27 @@ impl Work {
             let own = state.files.iter().filter(|(id, file)| {
                 file.source == self.files.source
                     && !file.given_up
+                    && !file.head.is_empty()
                     && file.behind() > 0
                     && !in_hand.contains(id)
                     && !self.left.contains(id)
             });
             own.map(|(id, file)| (*id, file.clone())).collect()
         });
-        let mut listings: BTreeMap<PathBuf, HashSet<(u64, u64)>> = BTreeMap::new();
+        let mut listings: BTreeMap<PathBuf, BTreeMap<(u64, u64), Seen>> = BTreeMap::new();
         let mut gone = |file: &FileState| {
             let listing = listings.entry(file.directory().to_owned()).or_insert_with(|| {
-                scan::directory(file.directory()).iter().map(Seen::key).collect()
+                let listed = scan::directory(file.directory());
+                listed.into_iter().map(|seen| (seen.key(), seen)).collect()
             });
-            // Another content has its inode, or nothing has it; where nothing is at all, the
-            // directory may not be mounted yet.
-            let there = listing.contains(&file.key());
-            !listing.is_empty() && (!there || followed.contains_key(&file.key()))
+            // Where nothing is at all, the directory may not be mounted yet.
+            if listing.is_empty() {
+                return false;
+            }
+            // Another content has its inode, whether it is followed or not, or nothing has it.
+            let followed = followed.contains_key(&file.key());
+            let other = |seen| matches!(scan::open(seen), Ok(Some(there)) if !fits(&there, file));
+            listing.get(&file.key()).is_none_or(|seen| followed || other(seen))
         };
         let missing: BTreeMap<FileId, FileState> =
             missing.into_iter().filter(|(_, file)| gone(file)).collect();

@@ -8,9 +8,9 @@ use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
 use super::content::Content;
-use super::files::{Named, SAMPLE, Work};
+use super::files::{Held, Named, SAMPLE, Work};
 use super::identity::{Head, Tail};
-use super::kin::{Kin, fits, fitting};
+use super::kin::{Beginnings, Kin, fits, fitting};
 use super::scan::{self, Seen};
 use super::track::Tracked;
 use crate::config::Start;
@@ -119,6 +119,7 @@ impl Work {
         // One file is read once: by whoever knows most of it.
         let mut claims: BTreeMap<(u64, u64), (usize, u64, FileId)> = BTreeMap::new();
         let mut last: BTreeMap<PathBuf, i64> = BTreeMap::new();
+        let mut beginnings = Beginnings::default();
         for (id, file) in known {
             let (modified, looked) = (file.modified, file.looked);
             let (file_device, file_inode) = (file.device, file.inode);
@@ -142,6 +143,7 @@ impl Work {
                     .iter()
                     .filter(|seen| scan::is_rotated(&path, &seen.path))
                     .filter(|_| !file.is_done())
+                    .filter(|seen| beginnings.are_alike(seen, file.head))
                     .find_map(|seen| Some((seen, fitting(seen, &file)?)))
             });
             // What is read and acknowledged to its end stays closed.
@@ -209,15 +211,18 @@ impl Work {
     /// While queues are full, files wait that were empty when they were met. Only by their heads are their
     /// copies known, should they be copied or compressed meanwhile.
     fn learn_heads(&mut self) {
-        for tracked in self.tracked.iter_mut().filter(|tracked| !tracked.gone) {
-            let Some(head) = tracked.learn_head() else { continue };
-            self.files.checkpoint.change(|state| {
-                if let Some(file) = state.files.get_mut(&tracked.id) {
-                    file.head = head;
-                }
-            });
-            self.files.checkpoint.save_soon();
-        }
+        (0..self.tracked.len()).for_each(|at| self.learn_head(at));
+    }
+
+    pub(super) fn learn_head(&mut self, at: usize) {
+        let tracked = &mut self.tracked[at];
+        let Some(head) = tracked.learn_head().filter(|_| !tracked.gone) else { return };
+        self.files.checkpoint.change(|state| {
+            if let Some(file) = state.files.get_mut(&tracked.id) {
+                file.head = head;
+            }
+        });
+        self.files.checkpoint.save_soon();
     }
 
     /// Files that a rotation put beside those of the patterns after they were last seen.
@@ -232,6 +237,7 @@ impl Work {
         let listed: Vec<Seen> = parents.into_iter().flat_map(scan::directory).collect();
         let keys: HashSet<(u64, u64)> = listed.iter().map(Seen::key).collect();
         self.copies.retain(|key, _| keys.contains(key));
+        self.held.retain(|key, _| keys.contains(key));
         for seen in listed {
             let copy = self.copies.get(&seen.key());
             // It has changed since the last look, perhaps into another content: until that is known,
@@ -311,6 +317,11 @@ impl Work {
             }
             return self.awaken(seen, now);
         }
+        // What is compressed does not change: it is unpacked once to see whose copy it is.
+        let held = self.held.get(&key).filter(|held| held.looks == (seen.size, seen.modified));
+        if held.is_some_and(|held| self.tracked.iter().any(|tracked| tracked.id == held.of)) {
+            return Ok(Met::Later);
+        }
         // Renamed between the listing and now: the next one shows it under its name.
         let Some(file) = scan::open(seen)? else { return Ok(Met::Later) };
         let (listed, looks) = ((seen.size, seen.modified), file.look()?);
@@ -318,6 +329,10 @@ impl Work {
         let rest = match self.kin(seen, &file) {
             Kin::Stranger => None,
             Kin::Later => return Ok(Met::Later),
+            Kin::Held(of) => {
+                self.held.insert(seen.key(), Held { looks: listed, of });
+                return Ok(Met::Later);
+            }
             Kin::Copy => {
                 self.copies.insert(seen.key(), listed);
                 return Ok(Met::Known);

@@ -9,7 +9,11 @@ mod kin;
 mod leave;
 mod lines;
 mod lost;
+#[cfg(test)]
+mod lost_tests;
 mod meet;
+#[cfg(test)]
+mod packed_tests;
 mod reader;
 mod reading;
 mod scan;

@@ -353,6 +353,10 @@ impl FileReader {
     }
 
     fn tail(&self, file: Option<&Content>, offset: u64) -> Tail {
+        // Behind a record that stays open nothing moves on.
+        if offset == self.mark.offset {
+            return self.mark.tail;
+        }
         self.lines
             .tail(offset)
             .or_else(|| Tail::before(file?, offset).ok())

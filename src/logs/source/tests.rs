@@ -21,13 +21,18 @@ use crate::telemetry::Telemetry;
 
 /// Whoever takes every record, or none when full; acknowledged when the test says so.
 #[derive(Default)]
-struct Taker {
-    taken: Vec<(String, FileId, Mark)>,
-    full: bool,
+pub(super) struct Taker {
+    pub(super) taken: Vec<(String, FileId, Mark)>,
+    pub(super) full: bool,
+    /// What is written to a file in the moment before it is read.
+    pub(super) late: Option<(PathBuf, String)>,
 }
 
 impl Desk for Taker {
     fn has_room(&self, _: RouteSet) -> bool {
+        if let Some((path, text)) = &self.late {
+            fs::write(path, text).unwrap();
+        }
         !self.full
     }
 
@@ -39,15 +44,15 @@ impl Desk for Taker {
     }
 }
 
-struct Bench {
+pub(super) struct Bench {
     directory: tempfile::TempDir,
-    work: Work,
-    taker: Taker,
+    pub(super) work: Work,
+    pub(super) taker: Taker,
     now: Instant,
 }
 
 impl Bench {
-    fn new(leaves: bool) -> Self {
+    pub(super) fn new(leaves: bool) -> Self {
         let directory = tempfile::tempdir().unwrap();
         fs::create_dir(directory.path().join("pod")).unwrap();
         let pattern = directory.path().join("pod/*.log").display().to_string();
@@ -59,7 +64,7 @@ impl Bench {
     }
 
     /// Another run on the same checkpoint, with what is configured now.
-    fn restart(&mut self, line_prefix: Option<&str>, time_zone: Option<&str>) {
+    pub(super) fn restart(&mut self, line_prefix: Option<&str>, time_zone: Option<&str>) {
         let own = |text: Option<&str>| text.map(str::to_owned);
         let old = &self.work.files;
         let patterns = old.patterns.read().unwrap().clone();
@@ -70,7 +75,7 @@ impl Bench {
     }
 
     /// Another run in the same state directory.
-    fn reload(&mut self) {
+    pub(super) fn reload(&mut self) {
         let state = self.directory.path().join("state");
         let old = &self.work.files;
         let patterns = old.patterns.read().unwrap().clone();
@@ -79,21 +84,27 @@ impl Bench {
         self.taker = Taker::default();
     }
 
-    fn vanished(&self) -> u64 {
+    pub(super) fn vanished(&self) -> u64 {
         self.work.files.counts.vanished_bytes.get()
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(super) fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join("pod").join(name)
     }
 
-    fn append(&self, name: &str, text: &str) {
+    pub(super) fn append(&self, name: &str, text: &str) {
         let file = fs::OpenOptions::new().create(true).append(true).open(self.path(name));
         file.unwrap().write_all(text.as_bytes()).unwrap();
     }
 
+    /// A turn between two looks at the directories.
+    pub(super) fn turn(&mut self) {
+        self.now += Duration::from_millis(200);
+        assert!(self.work.step(&mut self.taker, self.now).is_some());
+    }
+
     /// Lets the time go by in steps of a second; false when the source has left.
-    fn pass(&mut self, seconds: u64) -> bool {
+    pub(super) fn pass(&mut self, seconds: u64) -> bool {
         (0..seconds).all(|_| {
             self.now += Duration::from_secs(1);
             // Each reads, closes what is whole, and gives it out.
@@ -101,7 +112,7 @@ impl Bench {
         })
     }
 
-    fn acknowledge(&self) {
+    pub(super) fn acknowledge(&self) {
         self.work.files.checkpoint.change(|state| {
             for (_, file, mark) in &self.taker.taken {
                 state.acknowledge(*file, "admin", *mark);
@@ -109,7 +120,7 @@ impl Bench {
         });
     }
 
-    fn messages(&self) -> Vec<&str> {
+    pub(super) fn messages(&self) -> Vec<&str> {
         self.taker.taken.iter().map(|(message, ..)| message.as_str()).collect()
     }
 }
@@ -127,7 +138,7 @@ fn files(patterns: Vec<String>, leaves: bool, checkpoint: Arc<Checkpoint>) -> Fi
     }
 }
 
-fn line(message: &str) -> String {
+pub(super) fn line(message: &str) -> String {
     format!("2026-03-04 09:15:01.207 UTC [7] LOG:  {message}\n")
 }
 

@@ -53,6 +53,8 @@ pub(super) enum Glance {
 pub(super) enum Note {
     Cut(Cut),
     Head(Head),
+    /// It reaches so far at the least.
+    Size(u64),
 }
 
 /// A file with a name and a place in the checkpoint.
@@ -137,6 +139,10 @@ impl Tracked {
             .map(|(mark, routes)| FileReader::new(self.id, &file, mark, &self.cuts, routes))
             .collect::<io::Result<_>>()?;
         self.counted_to = self.readers.iter().map(FileReader::offset).min().unwrap_or(0);
+        // Many may wait until it is their turn.
+        if self.counted_to == 0 {
+            file.rest();
+        }
         self.file = Some(file);
         Ok(())
     }
@@ -291,6 +297,10 @@ impl Tracked {
                 keep(Note::Head(head));
             }
             counts.read_bytes.add(reader.end().saturating_sub(from));
+            // It has grown since the glance.
+            if reader.end() > self.seen.size && reader.end() > from {
+                keep(Note::Size(reader.end()));
+            }
             let lines = reader.take_counts();
             if at == self.furthest() {
                 counts.lines(lines);
@@ -313,7 +323,9 @@ impl Tracked {
         }
         let quiet = now.saturating_duration_since(self.last_growth);
         let grace = if self.succeeded { GRACE_SUCCEEDED } else { GRACE_ALONE };
-        if self.gone || (!self.linked && quiet >= grace) {
+        // What is compressed does not grow.
+        let whole = self.file.as_ref().is_some_and(Content::is_packed);
+        if self.gone || (!self.linked && (whole || quiet >= grace)) {
             self.finish(now);
             return Look::Ended;
         }
@@ -342,6 +354,9 @@ impl Tracked {
     /// No more of it will be read: what is open is whole.
     fn finish(&mut self, now: Instant) {
         self.finishing = true;
+        if let Some(file) = &self.file {
+            file.rest();
+        }
         for reader in &mut self.readers {
             reader.finish(now);
         }

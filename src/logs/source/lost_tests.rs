@@ -1,0 +1,84 @@
+//! What is lost is counted: all of it, and nothing else.
+
+use std::fs;
+
+use super::tests::{Bench, line};
+
+#[test]
+fn what_came_between_the_glance_and_the_read_is_known() {
+    let mut bench = Bench::new(false);
+    bench.append("0.log", "");
+    assert!(bench.pass(2));
+    bench.append("0.log", &line("one"));
+    let text = line("one") + &line("two");
+    bench.taker.late = Some((bench.path("0.log"), text.clone()));
+    bench.turn();
+    assert_eq!(bench.work.tracked[0].most_end(), text.len() as u64);
+    // Killed before anything is acknowledged, and all of it gone.
+    bench.restart(None, None);
+    fs::remove_file(bench.path("0.log")).unwrap();
+    bench.append("0.log", &line("three"));
+    assert!(bench.pass(10));
+    assert_eq!(bench.vanished(), text.len() as u64);
+}
+
+#[test]
+fn what_is_known_to_be_there_is_known_by_its_head() {
+    let mut bench = Bench::new(false);
+    bench.append("0.log", "");
+    assert!(bench.pass(2));
+    bench.taker.full = true;
+    bench.append("0.log", &line("one"));
+    bench.turn();
+    // Killed before the next look at the directory; moved to another inode meanwhile.
+    bench.restart(None, None);
+    fs::copy(bench.path("0.log"), bench.path("0.log.1")).unwrap();
+    fs::remove_file(bench.path("0.log")).unwrap();
+    bench.append("0.log", &line("two"));
+    assert!(bench.pass(10));
+    assert_eq!(bench.messages(), ["one", "two"]);
+    assert_eq!(bench.vanished(), 0);
+}
+
+#[test]
+fn a_content_is_gone_whose_file_holds_another_that_nobody_follows() {
+    let mut bench = Bench::new(false);
+    let text = line("one") + &line("two");
+    bench.append("0.log", &text);
+    assert!(bench.pass(2));
+    // Killed before anything is acknowledged; truncated, and rotated with nothing in it.
+    bench.restart(None, None);
+    fs::write(bench.path("0.log"), "").unwrap();
+    fs::rename(bench.path("0.log"), bench.path("0.log.1")).unwrap();
+    let past = std::time::SystemTime::now() - std::time::Duration::from_secs(60);
+    fs::File::options()
+        .append(true)
+        .open(bench.path("0.log.1"))
+        .unwrap()
+        .set_modified(past)
+        .unwrap();
+    bench.append("0.log", &line("three"));
+    assert!(bench.pass(20));
+    assert_eq!(bench.messages(), ["three"]);
+    assert_eq!(bench.vanished(), text.len() as u64);
+}
+
+#[test]
+fn what_was_truncated_and_renamed_between_two_looks_is_counted_after_a_kill() {
+    let mut bench = Bench::new(false);
+    bench.append("0.log", &line("one"));
+    assert!(bench.pass(3));
+    bench.acknowledge();
+    let text = line("two") + &line("three");
+    bench.append("0.log", &text);
+    assert!(bench.pass(2));
+    fs::write(bench.path("0.log"), line("four").repeat(9)).unwrap();
+    fs::rename(bench.path("0.log"), bench.path("0.log.1")).unwrap();
+    bench.append("0.log", &line("five"));
+    bench.restart(None, None);
+    assert!(bench.pass(10));
+    let mut messages = bench.messages();
+    messages.dedup();
+    assert_eq!(messages, ["four", "five"]);
+    assert_eq!(bench.vanished(), text.len() as u64);
+}
