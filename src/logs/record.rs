@@ -224,16 +224,23 @@ impl Key {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Fields {
     values: String,
-    /// Where the value of each key ends; it begins where its predecessor's ends.
+    /// A bit for each key that has a value.
+    keys: u16,
+    /// Where each value ends, one behind the other; it begins where its predecessor's ends.
     ends: [u32; Key::ALL.len()],
 }
 
 impl Fields {
     pub fn get(&self, key: Key) -> Option<&str> {
-        let at = key as usize;
-        let start = if at == 0 { 0 } else { self.ends[at - 1] };
-        let end = self.ends[at];
-        if start < end { self.values.get(start as usize..end as usize) } else { None }
+        let bit = 1 << key as u16;
+        let before = (self.keys & (bit - 1)).count_ones() as usize;
+        (self.keys & bit != 0).then(|| self.value(before))
+    }
+
+    /// The value that has so many before it.
+    fn value(&self, before: usize) -> &str {
+        let start = if before == 0 { 0 } else { self.ends[before - 1] };
+        self.values.get(start as usize..self.ends[before] as usize).unwrap_or_default()
     }
 
     /// All values, one behind the other.
@@ -243,36 +250,39 @@ impl Fields {
 
     /// Those that are there, in the order in which they are sent.
     pub fn iter(&self) -> impl Iterator<Item = (Key, &str)> {
-        Key::ALL.into_iter().filter_map(|key| Some((key, self.get(key)?)))
+        let mut left = self.keys;
+        (0..self.keys.count_ones() as usize).map(move |before| {
+            let key = Key::ALL[left.trailing_zeros() as usize];
+            left &= left - 1;
+            (key, self.value(before))
+        })
     }
 
     /// Takes all values out, and keeps their memory.
     pub(super) fn clear(&mut self) {
         self.values.clear();
-        self.ends = Default::default();
+        (self.keys, self.ends) = Default::default();
     }
 
     /// Adds a value behind those of the keys before; what of it is no UTF-8 is replaced.
     pub(super) fn push(&mut self, key: Key, value: &[u8]) {
+        if value.is_empty() {
+            return;
+        }
         match std::str::from_utf8(value) {
             Ok(value) => self.values.push_str(value),
             Err(_) => self.values.push_str(&String::from_utf8_lossy(value)),
         }
-        self.ends[key as usize..].fill(position(self.values.len()));
+        self.ends[self.keys.count_ones() as usize] = position(self.values.len());
+        self.keys |= 1 << key as u16;
     }
 
     /// Sets one value.
     pub fn set(&mut self, key: Key, value: &str) {
-        let at = key as usize;
-        let start = if at == 0 { 0 } else { self.ends[at - 1] as usize };
-        let end = self.ends[at] as usize;
-        if start == self.values.len() {
-            self.values.push_str(value);
-        } else {
-            self.values.replace_range(start..end, value);
-        }
-        for e in &mut self.ends[at..] {
-            *e = u32::try_from(*e as usize + value.len() - (end - start)).unwrap_or(u32::MAX);
+        let old = std::mem::take(self);
+        for own in Key::ALL {
+            let value = if own == key { Some(value) } else { old.get(own) };
+            self.push(own, value.unwrap_or_default().as_bytes());
         }
     }
 }
@@ -351,9 +361,9 @@ impl Record {
         line
     }
 
-    /// Bytes of memory beside its own.
+    /// Bytes of memory.
     pub(super) fn capacity(&self) -> usize {
-        self.line.capacity() + self.fields.values.capacity()
+        size_of::<Self>() + self.line.capacity() + self.fields.values.capacity()
     }
 
     /// Appends a part on a line of its own. The server writes each part at most once, in order.

@@ -153,7 +153,7 @@ mod tests {
 
     #[test]
     fn filters() {
-        let event = |kind| Event { kind, duration_ms: None };
+        let event = |kind| Event { kind, duration_us: None };
         let mut record = Record::new(super::super::Severity::Log, "x");
         assert!(rules(&[], &[]).wants(&record, &event(None)));
         assert!(!rules(&["shop*"], &[]).wants(&record, &event(None)), "names no database");

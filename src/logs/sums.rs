@@ -56,11 +56,10 @@ impl Sums {
             self.errors[at][class.unwrap_or(CLASSES - 1)].fetch_add(1, Ordering::Relaxed);
         }
         if event.kind == Some(EventKind::Duration) {
-            if let Some(ms) = event.duration_ms {
-                let seconds = ms / 1000.0;
-                let at = BOUNDS.partition_point(|bound| *bound < seconds);
+            if let Some(micros) = event.duration_us {
+                let at = BOUNDS.partition_point(|bound| *bound < units(micros));
                 self.buckets[at].fetch_add(1, Ordering::Relaxed);
-                self.duration.fetch_add(millionths(seconds), Ordering::Relaxed);
+                self.duration.fetch_add(micros, Ordering::Relaxed);
             }
             return;
         }

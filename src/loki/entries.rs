@@ -32,10 +32,22 @@ impl Metadata {
     /// Adds a pair.
     pub fn push(&mut self, name: &str, value: &str) {
         let out = &mut self.bytes;
-        out.reserve(name.len() + value.len() + 16);
-        header(out, 3, text_size(name) + text_size(value));
-        text(out, 1, name);
-        text(out, 2, value);
+        let size = text_size(name) + text_size(value);
+        out.reserve(size + FIELD_HEAD);
+        // Nearly all are short, and then every size is one byte.
+        let [short, name_size, value_size] =
+            [size, name.len(), value.len()].map(|size| u8::try_from(size).unwrap_or(u8::MAX));
+        if short < 0x80 && name_size > 0 && value_size > 0 {
+            out.extend_from_slice(&[3 << 3 | 2, short, 1 << 3 | 2, name_size]);
+            out.extend_from_slice(name.as_bytes());
+            out.extend_from_slice(&[2 << 3 | 2, value_size]);
+            out.extend_from_slice(value.as_bytes());
+            return;
+        }
+        let mut head = Head::new();
+        head.field(3, size);
+        text(out, head, 1, name);
+        text(out, Head::new(), 2, value);
     }
 }
 
@@ -54,16 +66,17 @@ impl Entries {
     pub fn push(&mut self, ns: i64, line: &str, metadata: &Metadata) {
         let seconds = ns.div_euclid(1_000_000_000).cast_unsigned();
         let nanos = ns.rem_euclid(1_000_000_000).cast_unsigned();
-        let time = field_if(seconds) + field_if(nanos);
+        let time = number_size(seconds) + number_size(nanos);
         let size = delimited(time) + text_size(line) + metadata.bytes.len();
 
         let out = &mut self.bytes;
-        out.reserve(size + 11);
-        header(out, 2, size);
-        header(out, 1, time);
-        number(out, 1, seconds);
-        number(out, 2, nanos);
-        text(out, 2, line);
+        out.reserve(size + FIELD_HEAD);
+        let mut head = Head::new();
+        head.field(2, size);
+        head.field(1, time);
+        head.number(1, seconds);
+        head.number(2, nanos);
+        text(out, head, 2, line);
         out.extend_from_slice(&metadata.bytes);
         self.ends.push(u32::try_from(self.bytes.len()).unwrap_or(u32::MAX));
         self.oldest = Some(self.oldest.map_or(ns, |old| old.min(ns)));
@@ -122,9 +135,10 @@ impl Entries {
         let from = if range.start == 0 { 0 } else { self.ends[range.start - 1] as usize };
         let to = if range.end == 0 { 0 } else { self.ends[range.end - 1] as usize };
         let entries = &self.bytes[from..to.max(from)];
-        let mut head = Vec::with_capacity(labels.len() + 16);
-        header(&mut head, 1, text_size(labels) + entries.len());
-        text(&mut head, 1, labels);
+        let mut head = Vec::with_capacity(labels.len() + 2 * FIELD_HEAD);
+        let mut stream = Head::new();
+        stream.field(1, text_size(labels) + entries.len());
+        text(&mut head, stream, 1, labels);
         block(&head, entries)
     }
 }
@@ -133,8 +147,9 @@ impl Entries {
 /// Such a block is the size of its text, then pieces one after another: the head becomes a piece of its
 /// own, so that the text, a megabyte, needs no copy behind it.
 fn block(head: &[u8], text: &[u8]) -> Vec<u8> {
-    let mut first = Vec::with_capacity(head.len() + 16);
-    varint(&mut first, (head.len() + text.len()) as u64);
+    let mut whole = Head::new();
+    whole.varint((head.len() + text.len()) as u64);
+    let mut first = whole.bytes().to_vec();
     literal(&mut first, head);
     // The encoder begins with the size of the text alone, and that has no place here.
     let size = varint_size(text.len() as u64);
@@ -178,35 +193,64 @@ fn text_size(value: &str) -> usize {
 }
 
 /// A number field's size; zero is left out, as proto3 does.
-fn field_if(value: u64) -> usize {
+fn number_size(value: u64) -> usize {
     if value == 0 { 0 } else { 1 + varint_size(value) }
 }
 
-fn varint(out: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
-        out.push(value.to_le_bytes()[0] | 0x80);
-        value >>= 7;
+/// A field's tag and its size, or its number, take at most so many bytes.
+const FIELD_HEAD: usize = 11;
+
+/// What stands before a text field, at most five heads of fields, put together where a byte costs
+/// nothing.
+struct Head {
+    bytes: [u8; 5 * FIELD_HEAD],
+    length: usize,
+}
+
+impl Head {
+    fn new() -> Self {
+        Self { bytes: [0; 5 * FIELD_HEAD], length: 0 }
     }
-    out.push(value.to_le_bytes()[0]);
+
+    fn byte(&mut self, byte: u8) {
+        self.bytes[self.length] = byte;
+        self.length += 1;
+    }
+
+    fn varint(&mut self, mut value: u64) {
+        while value >= 0x80 {
+            self.byte(value.to_le_bytes()[0] | 0x80);
+            value >>= 7;
+        }
+        self.byte(value.to_le_bytes()[0]);
+    }
+
+    /// The tag and the size of a length-delimited field.
+    fn field(&mut self, number: u8, size: usize) {
+        self.byte(number << 3 | 2);
+        self.varint(size as u64);
+    }
+
+    /// A number field, but for a zero.
+    fn number(&mut self, number: u8, value: u64) {
+        if value != 0 {
+            self.byte(number << 3);
+            self.varint(value);
+        }
+    }
+
+    fn bytes(&self) -> &[u8] {
+        &self.bytes[..self.length]
+    }
 }
 
-fn header(out: &mut Vec<u8>, number: u8, size: usize) {
-    out.push(number << 3 | 2);
-    varint(out, size as u64);
-}
-
-fn text(out: &mut Vec<u8>, number: u8, value: &str) {
+/// Adds what stands before a text field, and the field itself, but for an empty one.
+fn text(out: &mut Vec<u8>, mut head: Head, number: u8, value: &str) {
     if !value.is_empty() {
-        header(out, number, value.len());
-        out.extend_from_slice(value.as_bytes());
+        head.field(number, value.len());
     }
-}
-
-fn number(out: &mut Vec<u8>, number: u8, value: u64) {
-    if value != 0 {
-        out.push(number << 3);
-        varint(out, value);
-    }
+    out.extend_from_slice(head.bytes());
+    out.extend_from_slice(value.as_bytes());
 }
 
 #[cfg(test)]

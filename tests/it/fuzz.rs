@@ -147,7 +147,6 @@ fn check(text: &[u8], reading: &Reading) {
     assert!(kept <= 4 * text.len() + 40 * records.len(), "{kept} bytes out of {}", text.len());
     for record in &records {
         let event = classify(record);
-        assert!(event.duration_ms.is_none_or(|ms| ms.is_finite() && ms >= 0.0));
         for level in [Level::Credentials, Level::Literals] {
             let (masked, _) = redact(record.clone(), level);
             let _ = (entry::line(&masked), entry::metadata(&masked, &event));

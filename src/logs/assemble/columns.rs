@@ -42,9 +42,7 @@ impl Open {
                 Key::RemotePort => port,
                 _ => column(key).and_then(|column| columns.get(column)),
             };
-            if let Some(value) = value {
-                open.record.fields.push(key, value);
-            }
+            open.record.fields.push(key, value.unwrap_or_default());
         }
         let message = columns.get(Column::Message).unwrap_or_default();
         open.begin_message(severity, message.len());
@@ -91,9 +89,7 @@ impl Open {
             (Key::RemotePort, place.port),
         ];
         for (key, value) in told {
-            if let Some(value) = value {
-                open.record.fields.push(key, value);
-            }
+            open.record.fields.push(key, value.unwrap_or_default());
         }
         open.begin_message(found.severity, found.message.len());
         open.add(found.message);

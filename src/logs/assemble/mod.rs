@@ -52,9 +52,9 @@ const TEARS: u32 = 32;
 /// The most memory for records in all; beyond it the oldest is taken as whole.
 const OPEN_BYTES: usize = 4 * 1024 * 1024;
 
-/// Records whose memory is kept for others, and the most that one of them may take.
-const SPARE: usize = 16;
-const SPARE_BYTES: usize = 16 * 1024;
+/// As much memory of records that have left is kept for others: of a run of small ones, for where
+/// processes write in turn many leave at once.
+const SPARE_BYTES: usize = 64 * 1024;
 
 /// The clock's decision that records were whole: when the reading had come to `at`, those whose last
 /// line ended at or before `before` took no further lines.
@@ -127,6 +127,7 @@ pub struct Assembler {
     breaks: VecDeque<Break>,
     #[expect(clippy::vec_box, reason = "a record keeps its box: moving it out is what is spared")]
     spare: Vec<Box<Record>>,
+    spare_bytes: usize,
 }
 
 impl Assembler {
@@ -157,6 +158,7 @@ impl Assembler {
             next: 0,
             breaks: VecDeque::new(),
             spare: Vec::new(),
+            spare_bytes: 0,
         }
     }
 
@@ -543,7 +545,9 @@ impl Assembler {
 
     /// Memory for records to come, of one that has left.
     pub(super) fn recycle(&mut self, record: Box<Record>) {
-        if self.spare.len() < SPARE && record.capacity() < SPARE_BYTES {
+        let size = record.capacity();
+        if self.spare_bytes + size <= SPARE_BYTES {
+            self.spare_bytes += size;
             self.spare.push(record);
         }
     }
@@ -551,11 +555,14 @@ impl Assembler {
     /// Gives back memory that a quiet file does not need.
     pub(super) fn rest_quietly(&mut self) {
         self.spare = Vec::new();
+        self.spare_bytes = 0;
         self.records.shrink_to_fit();
     }
 
     fn blank(&mut self) -> Box<Record> {
-        self.spare.pop().unwrap_or_default()
+        let record = self.spare.pop().unwrap_or_default();
+        self.spare_bytes = self.spare_bytes.saturating_sub(record.capacity());
+        record
     }
 
     /// Where the first record begins that has not left yet; none where nothing waits.

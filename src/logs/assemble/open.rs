@@ -118,7 +118,6 @@ impl Open {
         let behind = self.text.split_off(doubt.text.min(self.text.len()));
         self.text.clear();
         self.record.parts = Default::default();
-        self.record.fields.clear();
         self.part = None;
         let text = self.head(severity, found, &doubt.line, verbosity);
         self.add(text);
@@ -177,13 +176,14 @@ impl Open {
     /// Takes the fields that a line's prefix tells.
     pub(super) fn fill(&mut self, found: &Match, line: &[u8]) {
         let fields = &mut self.record.fields;
+        fields.clear();
         let mut push = |key, value: &[u8]| {
             if !is_unknown(value) {
                 fields.push(key, value);
             }
         };
-        for (key, escape) in FIELDS {
-            let Some(value) = found.get(line, escape) else { continue };
+        for (escape, value) in found.values(line) {
+            let Some(key) = escape.key() else { continue };
             if escape != Escape::RemoteHostPort {
                 push(key, value);
                 continue;
@@ -275,23 +275,3 @@ fn replaced(bytes: &[u8], parts: &Parts) -> (String, Parts) {
     }
     (line, moved)
 }
-
-/// What tells each field, in the order of keys.
-const FIELDS: [(Key, Escape); 16] = [
-    (Key::User, Escape::User),
-    (Key::Dbname, Escape::Dbname),
-    (Key::Pid, Escape::Pid),
-    (Key::RemoteHost, Escape::RemoteHost),
-    (Key::RemotePort, Escape::RemoteHostPort),
-    (Key::LocalHost, Escape::LocalHost),
-    (Key::SessionId, Escape::SessionId),
-    (Key::LineNum, Escape::LineNum),
-    (Key::Ps, Escape::Ps),
-    (Key::SessionStart, Escape::SessionStart),
-    (Key::Vxid, Escape::Vxid),
-    (Key::Txid, Escape::Txid),
-    (Key::ApplicationName, Escape::ApplicationName),
-    (Key::BackendType, Escape::BackendType),
-    (Key::LeaderPid, Escape::LeaderPid),
-    (Key::QueryId, Escape::QueryId),
-];

@@ -1,6 +1,6 @@
 //! From a record to the kind of its event.
 
-use super::figures::{self, behind, number};
+use super::figures::{self, behind, micros};
 use super::kind::{Event, EventKind};
 use super::wording::beginnings;
 use crate::logs::record::{Format, Record, Severity, SqlState};
@@ -16,7 +16,7 @@ pub fn classify(record: &Record) -> Event {
         .filter(|sqlstate| *sqlstate != SqlState::SUCCESS)
         .and_then(|sqlstate| by_sqlstate(sqlstate, severity, message))
         .or_else(|| by_message(severity, message));
-    Event { kind, duration_ms: kind.and_then(|kind| duration(kind, message)) }
+    Event { kind, duration_us: kind.and_then(|kind| duration(kind, message)) }
 }
 
 fn by_sqlstate(sqlstate: SqlState, severity: Severity, message: &str) -> Option<EventKind> {
@@ -138,35 +138,37 @@ fn foreign(message: &str) -> Option<EventKind> {
     }
 }
 
-/// Milliseconds that a message tells.
-fn duration(kind: EventKind, message: &str) -> Option<f64> {
-    let value = match kind {
+/// Microseconds that a message tells.
+fn duration(kind: EventKind, message: &str) -> Option<u64> {
+    match kind {
         EventKind::Duration => match message.strip_prefix("duration: ") {
-            Some(rest) => number(rest, " ms"),
+            Some(rest) => micros(rest, " ms"),
             None => figures::foreign_duration(message),
         },
-        EventKind::LockWait => number(behind(message, " after ")?, " ms"),
-        EventKind::Checkpoint => number(behind(message, " total=")?, " s").map(|s| s * 1000.0),
+        EventKind::LockWait => micros(behind(message, " after ")?, " ms"),
+        EventKind::Checkpoint => micros(behind(message, " total=")?, " s"),
         EventKind::Autovacuum => match behind(message, "elapsed: ") {
-            Some(rest) => number(rest, " s"),
-            None => figures::foreign_elapsed(message),
-        }
-        .map(|s| s * 1000.0),
+            Some(rest) => micros(rest, " s"),
+            None => figures::foreign_elapsed(message).map(of_seconds),
+        },
         EventKind::Connection if message.starts_with("connection ready") => {
-            number(behind(message, "setup total=")?, " ms")
+            micros(behind(message, "setup total=")?, " ms")
         }
         EventKind::Connection if message.starts_with("disconnection: ") => session_time(message),
         _ => None,
-    }?;
-    // A thousandth of a millisecond is what the server writes; multiplication leaves dust.
-    let value = (value * 1000.0).round() / 1000.0;
-    (value.is_finite() && value >= 0.0).then_some(value)
+    }
 }
 
 /// `disconnection: session time: 0:00:01.234 user=…`
-fn session_time(message: &str) -> Option<f64> {
+fn session_time(message: &str) -> Option<u64> {
     let rest = message.strip_prefix("disconnection: session time: ")?;
     let mut parts = rest.split(' ').next()?.splitn(3, ':');
-    let mut next = || parts.next()?.parse::<f64>().ok();
-    Some((next()? * 3600.0 + next()? * 60.0 + next()?) * 1000.0)
+    let mut next = || parts.next()?.parse::<f64>().ok().filter(|part| *part >= 0.0);
+    Some(of_seconds(next()? * 3600.0 + next()? * 60.0 + next()?))
+}
+
+/// What no server writes is as long as can be told.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the cast saturates")]
+fn of_seconds(seconds: f64) -> u64 {
+    (seconds * 1e6).round() as u64
 }

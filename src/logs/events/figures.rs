@@ -204,7 +204,7 @@ impl Figure {
 /// Gives what a record adds to each figure.
 pub(in crate::logs) fn figures(record: &Record, event: &Event, mut give: impl FnMut(Figure, f64)) {
     let message = record.message();
-    let seconds = event.duration_ms.map(|ms| ms / 1000.0);
+    let seconds = event.duration_us.map(|micros| micros as f64 / 1e6);
     match event.kind {
         Some(EventKind::Checkpoint) => checkpoint(message, &mut give),
         Some(EventKind::Autovacuum) => autovacuum(message, seconds, &mut give),
@@ -361,8 +361,8 @@ pub(super) fn last_number(text: &str) -> Option<f64> {
     text[text.len() - digits..].parse().ok()
 }
 
-/// Durations in other languages, `Dauer: 811.002 ms  Anweisung: …`, in milliseconds.
-pub(super) fn foreign_duration(message: &str) -> Option<f64> {
+/// Durations in other languages, `Dauer: 811.002 ms  Anweisung: …`, in microseconds.
+pub(super) fn foreign_duration(message: &str) -> Option<u64> {
     let mut end = message.len().min(40);
     while !message.is_char_boundary(end) {
         end -= 1;
@@ -380,7 +380,7 @@ pub(super) fn foreign_duration(message: &str) -> Option<f64> {
     if digits == 0 || decimals != 3 || !unit.trim_start_matches([' ', '\u{a0}']).starts_with("ms") {
         return None;
     }
-    number(&format!("{}.{} ms", &rest[..digits], &fraction[..decimals]), " ms")
+    micros(&format!("{}.{} ms", &rest[..digits], &fraction[..decimals]), " ms")
 }
 
 /// Autovacuum's last words in other languages: `… verstrichen: 0.12 s`, in seconds.
@@ -396,10 +396,23 @@ pub(super) fn behind<'m>(message: &'m str, words: &str) -> Option<&'m str> {
     message.get(at + words.len()..)
 }
 
-/// A number with its unit behind it.
-pub(super) fn number(text: &str, unit: &str) -> Option<f64> {
-    let length = text.bytes().take_while(|b| b.is_ascii_digit() || *b == b'.').count();
-    text[length..].starts_with(unit).then(|| text[..length].parse().ok())?
+/// A time with its unit behind it, ` ms` or ` s`, in microseconds; what is below one is left out.
+pub(super) fn micros(text: &str, unit: &str) -> Option<u64> {
+    let bytes = text.as_bytes();
+    let digits = |from: usize| bytes[from..].iter().take_while(|b| b.is_ascii_digit()).count();
+    let whole = digits(0);
+    let point = usize::from(bytes.get(whole) == Some(&b'.'));
+    let fraction = if point > 0 { digits(whole + 1) } else { 0 };
+    let end = whole + point + fraction;
+    if whole == 0 || !bytes[end..].starts_with(unit.as_bytes()) {
+        return None;
+    }
+    let decimals = if unit == " s" { 6 } else { 3 };
+    let fraction = bytes[whole + point..end].iter().chain(std::iter::repeat(&b'0')).take(decimals);
+    bytes[..whole]
+        .iter()
+        .chain(fraction)
+        .try_fold(0_u64, |sum, digit| sum.checked_mul(10)?.checked_add(u64::from(digit - b'0')))
 }
 
 #[cfg(test)]
@@ -518,15 +531,15 @@ mod tests {
 
     #[test]
     fn durations_in_other_languages() {
-        for (message, ms) in [
-            ("Dauer: 811.002 ms  Anweisung: SELECT 1", Some(811.002)),
-            ("durée : 0.100 ms", Some(0.1)),
+        for (message, micros) in [
+            ("Dauer: 811.002 ms  Anweisung: SELECT 1", Some(811_002)),
+            ("durée : 0.100 ms", Some(100)),
             ("продолжительность: 5,250 мс, оператор: SELECT 1", None),
-            ("длительность: 5.250 ms", Some(5.25)),
+            ("длительность: 5.250 ms", Some(5_250)),
             ("total=5.250 ms", None),
             ("", None),
         ] {
-            assert_eq!(foreign_duration(message), ms, "{message}");
+            assert_eq!(foreign_duration(message), micros, "{message}");
         }
     }
 }

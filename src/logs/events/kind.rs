@@ -64,6 +64,6 @@ impl EventKind {
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Event {
     pub kind: Option<EventKind>,
-    /// Milliseconds, where the record logs how long something took.
-    pub duration_ms: Option<f64>,
+    /// Microseconds, where the record logs how long something took.
+    pub duration_us: Option<u64>,
 }

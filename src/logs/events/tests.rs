@@ -8,7 +8,7 @@ fn of(severity: Severity, sqlstate: &str, message: &str) -> (Option<&'static str
     let mut record = Record::new(severity, message);
     record.sqlstate = SqlState::parse(sqlstate.as_bytes());
     let event = classify(&record);
-    (event.kind.map(EventKind::as_str), event.duration_ms)
+    (event.kind.map(EventKind::as_str), event.duration_us.map(|micros| micros as f64 / 1000.0))
 }
 
 #[test]

@@ -63,14 +63,14 @@ pub(in crate::logs) fn head(line: &[u8]) -> Head {
 
 /// `2026-03-04 09:15:01.207 UTC,`: where the next column begins. Rules the text log out after 27 bytes.
 fn time(line: &[u8]) -> Option<usize> {
-    let digit = |at: usize| line.get(at).is_some_and(u8::is_ascii_digit);
-    let is = |at: usize, byte: u8| line.get(at) == Some(&byte);
-    let shape = is(4, b'-') && is(10, b' ') && is(13, b':') && is(16, b':') && is(19, b'.');
-    if !shape || !is(23, b' ') || !digit(0) || !digit(18) || !digit(22) {
+    let (time, behind) = line.split_first_chunk::<24>()?;
+    let literals = [(4, b'-'), (10, b' '), (13, b':'), (16, b':'), (19, b'.'), (23, b' ')];
+    let shape = literals.into_iter().all(|(at, byte)| time[at] == byte);
+    if !shape || ![0, 18, 22].into_iter().all(|at: usize| time[at].is_ascii_digit()) {
         return None;
     }
-    let word = line[24..].iter().take(8).position(|b| matches!(b, b',' | b' ' | b'"'))?;
-    (word > 0 && line[24 + word] == b',').then_some(25 + word)
+    let word = behind.iter().take(8).position(|b| matches!(b, b',' | b' ' | b'"'))?;
+    (word > 0 && behind[word] == b',').then_some(25 + word)
 }
 
 /// Where a quoted value ends, behind its last quote; `text` begins with the first.

@@ -20,7 +20,7 @@ const SIGNS: [&str; 20] = [
     "private_key",
     "privatekey",
     "crypt",
-    "credential",
+    "edential",
     "authorization",
     "pgp_sym_",
     "://",

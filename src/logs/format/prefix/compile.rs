@@ -1,7 +1,14 @@
 //! From the setting to its pieces.
 
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
+
 use super::field::{Escape, Match, Piece};
 use super::matcher::{self, Run};
+
+/// What ends every keyword.
+static KEYWORD_END: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b":  "));
 
 /// A compiled `log_line_prefix`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,6 +68,11 @@ impl Prefix {
         &self.text
     }
 
+    #[cfg(test)]
+    pub(super) fn into_pieces(self) -> Vec<Piece> {
+        self.pieces
+    }
+
     fn has(&self, wanted: Escape) -> bool {
         self.pieces
             .iter()
@@ -94,8 +106,7 @@ impl Prefix {
     /// more where a client chose a name that looks like the rest of the prefix.
     pub fn rivals(&self, line: &[u8], found: &Match) -> Vec<Match> {
         let near = &line[found.text..line.len().min(found.text + 2 * matcher::MAX_FREE)];
-        let keyword = |colon: usize| near[colon..].starts_with(b":  ");
-        if !self.names || !memchr::memchr_iter(b':', near).any(keyword) {
+        if !self.names || KEYWORD_END.find(near).is_none() {
             return Vec::new();
         }
         let all = self.all(line);

@@ -3,55 +3,81 @@
 use std::ops::Range;
 
 use crate::logs::format::keyword::Keyword;
-use crate::logs::record::{Part, Severity};
+use crate::logs::record::{Key, Part, Severity};
 
-/// A field of the prefix, by its escape.
+/// A field of the prefix, by its escape; those that are fields of a record come first, in their order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Escape {
-    /// `%a`
-    ApplicationName,
     /// `%u`
     User,
     /// `%d`
     Dbname,
-    /// `%r`
-    RemoteHostPort,
-    /// `%h`
-    RemoteHost,
-    /// `%L` (18)
-    LocalHost,
-    /// `%b` (13)
-    BackendType,
     /// `%p`
     Pid,
-    /// `%P` (14)
-    LeaderPid,
-    /// `%t`
-    Time,
-    /// `%m`
-    TimeMillis,
-    /// `%n`
-    Epoch,
-    /// `%s`
-    SessionStart,
+    /// `%h`
+    RemoteHost,
+    /// `%r`
+    RemoteHostPort,
+    /// `%L` (18)
+    LocalHost,
     /// `%c`
     SessionId,
     /// `%l`
     LineNum,
     /// `%i`
     Ps,
-    /// `%e`
-    SqlState,
+    /// `%s`
+    SessionStart,
     /// `%v`
     Vxid,
     /// `%x`
     Txid,
+    /// `%a`
+    ApplicationName,
+    /// `%b` (13)
+    BackendType,
+    /// `%P` (14)
+    LeaderPid,
     /// `%Q` (14)
     QueryId,
+    /// `%t`
+    Time,
+    /// `%m`
+    TimeMillis,
+    /// `%n`
+    Epoch,
+    /// `%e`
+    SqlState,
 }
 
 impl Escape {
-    pub(super) const COUNT: usize = Self::QueryId as usize + 1;
+    pub(super) const ALL: [Self; 20] = [
+        Self::User,
+        Self::Dbname,
+        Self::Pid,
+        Self::RemoteHost,
+        Self::RemoteHostPort,
+        Self::LocalHost,
+        Self::SessionId,
+        Self::LineNum,
+        Self::Ps,
+        Self::SessionStart,
+        Self::Vxid,
+        Self::Txid,
+        Self::ApplicationName,
+        Self::BackendType,
+        Self::LeaderPid,
+        Self::QueryId,
+        Self::Time,
+        Self::TimeMillis,
+        Self::Epoch,
+        Self::SqlState,
+    ];
+
+    /// The record's field that it tells; `%r` tells the port, and the host where `%h` does not.
+    pub fn key(self) -> Option<Key> {
+        Key::ALL.get(self as usize).copied()
+    }
 
     pub(super) fn of(letter: u8) -> Option<Self> {
         Some(match letter {
@@ -117,10 +143,12 @@ pub(super) enum Piece {
 }
 
 /// A prefix found at the start of a line.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Match {
-    /// Where each field begins and ends; empty where it does not occur.
-    pub(super) fields: [(u16, u16); Escape::COUNT],
+    /// A bit for each field that has a value …
+    known: u32,
+    /// … and where that begins and ends.
+    fields: [(u16, u16); Escape::ALL.len()],
     /// Where the prefix ends and the keyword begins.
     pub end: usize,
     pub keyword: Keyword,
@@ -131,16 +159,35 @@ pub struct Match {
 impl Match {
     pub(super) fn none() -> Self {
         Self {
-            fields: [(0, 0); Escape::COUNT],
+            known: 0,
+            fields: [(0, 0); Escape::ALL.len()],
             end: 0,
             keyword: Keyword::Group(Part::Message),
             text: 0,
         }
     }
 
+    /// Takes in where a field's value is, an empty one too, and gives back where it was: a prefix may
+    /// have a field twice. Prefixes are far shorter than 64 KiB.
+    pub(super) fn set(&mut self, escape: Escape, value: (u16, u16)) -> (u16, u16) {
+        self.known &= !(1 << escape as u32);
+        self.known |= u32::from(value.0 < value.1) << escape as u32;
+        std::mem::replace(&mut self.fields[escape as usize], value)
+    }
+
     pub(super) fn range(&self, escape: Escape) -> Option<Range<usize>> {
         let (start, end) = self.fields[escape as usize];
-        (start < end).then(|| usize::from(start)..usize::from(end))
+        (self.known >> escape as u32 & 1 == 1).then(|| usize::from(start)..usize::from(end))
+    }
+
+    /// The fields that have a value, in their order.
+    pub fn values<'l>(&self, line: &'l [u8]) -> impl Iterator<Item = (Escape, &'l [u8])> {
+        let mut left = self.known;
+        std::iter::from_fn(move || {
+            let escape = *Escape::ALL.get(left.trailing_zeros() as usize)?;
+            left &= left - 1;
+            Some((escape, self.get(line, escape)?))
+        })
     }
 
     /// The field's bytes, padding taken off; None where it is empty or not in the prefix.

@@ -32,7 +32,63 @@ impl<'l> Run<'l> {
 
     /// The left-most way: text is tried from its shortest, and a process without a client first.
     pub(super) fn first(mut self, pieces: &[Piece]) -> Option<Match> {
+        if self.straight(pieces) {
+            return Some(self.at);
+        }
+        Self::new(self.line).thorough(pieces)
+    }
+
+    fn thorough(mut self, pieces: &[Piece]) -> Option<Match> {
         self.pieces(pieces, 0).then_some(self.at)
+    }
+
+    /// The way that never turns back: each piece is read as it would be tried first. Where it comes to
+    /// a keyword it is the left-most one, and nearly every line of a log is read by it.
+    fn straight(&mut self, pieces: &[Piece]) -> bool {
+        let mut at = 0;
+        for (number, piece) in pieces.iter().enumerate() {
+            let rest = &self.line[at..];
+            let (escape, length) = match piece {
+                Piece::Literal(literal) => {
+                    if !begins(rest, literal) {
+                        return false;
+                    }
+                    at += literal.len();
+                    continue;
+                }
+                Piece::Stop => {
+                    if self.client == 0 && self.ends(at) {
+                        return true;
+                    }
+                    self.stopped = true;
+                    continue;
+                }
+                Piece::Field { width: 1.., .. } => return false,
+                Piece::Field { escape, .. } if escape.is_free() => {
+                    let Some(Piece::Literal(next)) = pieces.get(number + 1) else { return false };
+                    // An empty text would come first.
+                    if self.may_be_empty(*escape) && begins(rest, next) {
+                        return false;
+                    }
+                    let near = rest.get(1..rest.len().min(MAX_FREE + 1)).unwrap_or_default();
+                    (*escape, memchr::memchr(next[0], near).map(|skip| skip + 1))
+                }
+                Piece::Field { escape, .. } => (*escape, closed(*escape, rest)),
+            };
+            let Some(length) = length else { return false };
+            let (Ok(from), Ok(to)) = (u16::try_from(at), u16::try_from(at + length)) else {
+                return false;
+            };
+            self.at.set(escape, (from, to));
+            self.client += u32::from(escape.is_of_client());
+            at += length;
+        }
+        self.ends(at)
+    }
+
+    /// Whether the field may be empty, as far as its process is known here.
+    fn may_be_empty(&self, escape: Escape) -> bool {
+        escape.may_be_empty() && !(self.stopped && escape.is_name())
     }
 
     pub(super) fn all(mut self, pieces: &[Piece]) -> Vec<Match> {
@@ -50,8 +106,7 @@ impl<'l> Run<'l> {
         for (number, piece) in pieces.iter().enumerate() {
             match piece {
                 Piece::Literal(literal) => {
-                    let rest = &self.line[at..];
-                    if rest.first() != literal.first() || !rest.starts_with(literal) {
+                    if !begins(&self.line[at..], literal) {
                         return false;
                     }
                     at += literal.len();
@@ -99,9 +154,7 @@ impl<'l> Run<'l> {
         let line = &self.line[at..];
         // Right-aligned values have blanks before them, at most as many as the width wants.
         let blanks = if left { 0 } else { run(line, width, |b| b == b' ') };
-        let empty = escape.may_be_empty()
-            && !(self.stopped && escape.is_name())
-            && run(line, width, |b| b == b' ') == width;
+        let empty = self.may_be_empty(escape) && run(line, width, |b| b == b' ') == width;
         if escape.is_free() {
             // The shortest text comes first: the left-most is what the server meant, unless a
             // client's name looks like the rest.
@@ -174,13 +227,62 @@ impl<'l> Run<'l> {
             return false;
         };
         let client = u32::from(escape.is_of_client() && from < to);
-        let saved = std::mem::replace(&mut self.at.fields[escape as usize], (from, to));
+        let saved = self.at.set(escape, (from, to));
         self.client += client;
         if self.pieces(rest, end) {
             return true;
         }
         self.client -= client;
-        self.at.fields[escape as usize] = saved;
+        self.at.set(escape, saved);
         false
+    }
+}
+
+/// Literals are mostly one byte.
+fn begins(rest: &[u8], literal: &[u8]) -> bool {
+    rest.first() == literal.first() && (literal.len() == 1 || rest.starts_with(literal))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::logs::format::prefix::Prefix;
+
+    /// Pieces of a prefix, and what the server may print for each.
+    fn printed() -> impl Strategy<Value = (String, String)> {
+        let literal = "[ @:,a4\\[\\]/-]".prop_map(|text| (text.clone(), text));
+        let name = ("%[udaib]", "[a-b@:, 4-]{0,3}|\\[unknown\\]");
+        let number = ("%[pPlxQ]", "[0-9]{0,3}");
+        let host = ("%[hrL]", "\\[local\\]|[a-b:.4]{0,4}|10\\.0\\.0\\.7\\(5432\\)");
+        prop_oneof![
+            literal,
+            Just(("%q".to_owned(), String::new())),
+            Just(("%m".to_owned(), "2026-03-04 09:15:01.207 UTC".to_owned())),
+            ("%t", "2026-03-04 09:15:01 (UTC|UTC[+-]4|[+-]04)"),
+            ("%c", "69[0-9a-f]{0,3}\\.[0-9a-f]{1,3}"),
+            name.clone(),
+            name,
+            number,
+            host,
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn the_straight_way_is_the_left_most_one(
+            printed in prop::collection::vec(printed(), 1..7),
+            keyword in "(LOG|DETAIL):  x( [ @:,a]{0,3}LOG:  x)?",
+        ) {
+            let (prefix, line): (Vec<_>, Vec<_>) = printed.into_iter().unzip();
+            let (prefix, line) = (prefix.concat(), line.concat() + &keyword);
+            let pieces = Prefix::compile(&prefix).into_pieces();
+            let mut straight = Run::new(line.as_bytes());
+            if straight.straight(&pieces) {
+                let thorough = Run::new(line.as_bytes()).thorough(&pieces);
+                prop_assert_eq!(Some(straight.at), thorough, "{:?} {:?}", prefix, line);
+            }
+        }
     }
 }
