@@ -30,9 +30,13 @@ pub(in crate::logs) enum Loaded {
 
 /// A line with the format and the CRC-32 of the rest, then the state in JSON.
 pub(super) fn encode(state: &State) -> serde_json::Result<Vec<u8>> {
-    let body = serde_json::to_vec(state)?;
-    let mut out = format!("{FORMAT} {:08x}\n", crc32fast::hash(&body)).into_bytes();
-    out.extend_from_slice(&body);
+    let line = |crc: u32| format!("{FORMAT} {crc:08x}\n").into_bytes();
+    // The line's place is kept: of thousands of files the state is some megabytes, and here once.
+    let mut out = line(0);
+    let body = out.len();
+    serde_json::to_writer(&mut out, state)?;
+    let line = line(crc32fast::hash(&out[body..]));
+    out[..body].copy_from_slice(&line);
     out.push(b'\n');
     Ok(out)
 }

@@ -59,7 +59,8 @@ pub(in crate::logs) struct FileState {
     pub(in crate::logs) looked: i64,
     /// Where reading begins anew, in the order of offsets.
     pub(in crate::logs) cuts: Vec<Cut>,
-    pub(in crate::logs) routes: BTreeMap<String, RouteState>,
+    /// Boxed, for a tree's node has room for eleven, and there may be thousands of files.
+    pub(in crate::logs) routes: BTreeMap<String, Box<RouteState>>,
     /// Set when no more of it will be read: its end.
     #[serde(default)]
     pub(in crate::logs) end: Option<u64>,
@@ -242,7 +243,7 @@ mod tests {
             modified: 0,
             looked: 0,
             cuts,
-            routes: routes.iter().map(|r| ((*r).to_owned(), RouteState::default())).collect(),
+            routes: routes.iter().map(|r| ((*r).to_owned(), Box::default())).collect(),
             end: None,
             missing_since: None,
             given_up: false,

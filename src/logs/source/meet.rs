@@ -430,10 +430,9 @@ impl Work {
             stored.end = None;
             stored.given_up = false;
             for (at, mark) in &marks {
-                stored
-                    .routes
-                    .entry(self.files.routes[*at].clone())
-                    .or_insert_with(|| RouteState { mark: *mark, ..RouteState::default() });
+                stored.routes.entry(self.files.routes[*at].clone()).or_insert_with(|| {
+                    Box::new(RouteState { mark: *mark, ..RouteState::default() })
+                });
             }
             // A route that is no longer configured holds back nothing.
             stored.routes.retain(|name, _| self.files.routes.contains(name));
