@@ -78,8 +78,11 @@ pub(super) struct Held {
 /// are to one another, in `leave` and `lost` how they end.
 pub(super) struct Work {
     pub(super) files: Files,
-    /// In the order in which they are to be read: oldest first.
+    /// In the order in which they are to be read: at first the oldest first, later whose bytes have waited
+    /// longest.
     pub(super) tracked: Vec<Tracked>,
+    /// In the last turn a queue was full.
+    crowded: bool,
     /// For each path of a pattern the file that was there when it was last seen.
     pub(super) names: BTreeMap<PathBuf, Named>,
     /// Files found to be copies of others, with their sizes and times.
@@ -108,6 +111,7 @@ impl Work {
         Self {
             files,
             tracked: Vec::new(),
+            crowded: false,
             names: BTreeMap::new(),
             copies: BTreeMap::new(),
             held: BTreeMap::new(),
@@ -139,10 +143,14 @@ impl Work {
         Some(self.turn(desk, now))
     }
 
-    /// One turn over all files: those not read to their end yet one after the other, oldest first,
-    /// the others fairly.
+    /// One turn over all files: what they held when they were met one after the other, oldest first, the
+    /// rest fairly.
     fn turn(&mut self, desk: &mut dyn Desk, now: Instant) -> Look {
         self.follow_session();
+        // Where there is not room for all, it is for the bytes that have waited longest.
+        if std::mem::take(&mut self.crowded) {
+            self.tracked.sort_by_cached_key(|tracked| tracked.waits_since().unwrap_or(now));
+        }
         let mut outcome = Look::Quiet;
         let mut catching_up = false;
         let mut at = 0;
@@ -177,8 +185,13 @@ impl Work {
                     outcome = Look::Busy;
                 }
                 Ok(Look::Busy) => outcome = Look::Busy,
-                Ok(Look::Full) if outcome != Look::Busy => outcome = Look::Full,
-                Ok(_) => {}
+                Ok(Look::Full) => {
+                    self.crowded = true;
+                    if outcome != Look::Busy {
+                        outcome = Look::Full;
+                    }
+                }
+                Ok(Look::Quiet) => {}
                 Err(e) => {
                     let path = self.tracked[at].seen.path.clone();
                     self.complain(&path, &e);

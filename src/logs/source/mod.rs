@@ -1,6 +1,7 @@
 //! Where lines come from: files by pattern, and standard input. Here are the input and the clock of
 //! the river; what becomes of the lines is decided elsewhere.
 
+mod arrived;
 mod content;
 mod crowd;
 mod files;

@@ -24,8 +24,16 @@ use crate::telemetry::Telemetry;
 pub(super) struct Taker {
     pub(super) taken: Vec<(String, FileId, Mark)>,
     pub(super) full: bool,
+    /// It is full after so many more.
+    room: Option<usize>,
     /// What is written to a file in the moment before it is read.
     pub(super) late: Option<(PathBuf, String)>,
+}
+
+impl Taker {
+    fn is_full(&self) -> bool {
+        self.full || self.room == Some(0)
+    }
 }
 
 impl Desk for Taker {
@@ -33,11 +41,12 @@ impl Desk for Taker {
         if let Some((path, text)) = &self.late {
             fs::write(path, text).unwrap();
         }
-        !self.full
+        !self.is_full()
     }
 
     fn take(&mut self, taken: &mut Taken, _: Instant) {
-        if !self.full {
+        if !self.is_full() {
+            self.room = self.room.map(|room| room - 1);
             taken.routes.remove(0);
             self.taken.push((taken.record.message().to_owned(), taken.file, taken.mark));
         }
@@ -332,4 +341,45 @@ fn the_compressed_copy_of_a_file_that_waits_is_no_other_file() {
     bench.taker.full = false;
     assert!(bench.pass(5));
     assert_eq!(bench.messages(), ["one", "two"]);
+}
+
+#[test]
+fn what_has_waited_longest_goes_first_where_there_is_not_room_for_all() {
+    none_waits_for_a_hot_one(2);
+}
+
+#[test]
+fn a_file_that_is_never_read_to_its_end_holds_up_no_other() {
+    none_waits_for_a_hot_one(0);
+}
+
+/// One of three files gets more than is taken, from so many seconds after it was met.
+fn none_waits_for_a_hot_one(quiet: u64) {
+    let mut bench = Bench::new(false);
+    for name in ["0.log", "1.log", "2.log"] {
+        bench.append(name, &line("first"));
+    }
+    assert!(bench.pass(quiet));
+    let seconds = 60;
+    for second in 0..seconds {
+        (0..10).for_each(|_| bench.append("0.log", &line(&format!("hot {second}"))));
+        bench.append("1.log", &line(&format!("one {second}")));
+        bench.append("2.log", &line(&format!("two {second}")));
+        bench.now += Duration::from_secs(1);
+        for _ in 0..4 {
+            bench.taker.room = Some(2);
+            bench.work.step(&mut bench.taker, bench.now);
+        }
+    }
+    let messages = bench.messages();
+    let at = |text: String| messages.iter().position(|message| *message == text);
+    let last = (0..seconds).rev().find(|second| at(format!("hot {second}")).is_some()).unwrap();
+    assert!(last > seconds / 2, "{last}");
+    for second in 0..last - 4 {
+        let later = at(format!("hot {}", second + 4)).unwrap();
+        for name in ["one", "two"] {
+            let own = at(format!("{name} {second}"));
+            assert!(own.is_some_and(|own| own < later), "{name} {second} waits behind {later}");
+        }
+    }
 }

@@ -3,6 +3,7 @@
 use std::io;
 use std::time::{Duration, Instant};
 
+use super::arrived::Arrived;
 use super::content::Content;
 use super::identity::Head;
 use super::reader::{Desk, FileReader, RouteSet, Step};
@@ -75,8 +76,12 @@ pub(super) struct Tracked {
     pub(super) linked: bool,
     /// Its former name leads to another file.
     pub(super) succeeded: bool,
-    /// Its end has been reached once: it takes turns with the others from then on.
+    /// What it held when it was met is read: it takes turns with the others from then on.
     pub(super) caught_up: bool,
+    /// Up to here it was filled when it was met.
+    backlog: u64,
+    /// When its bytes came that are not given out.
+    arrived: Arrived,
     /// The last look at it failed.
     pub(super) troubled: bool,
     /// Content that is gone from the disk: what is in memory is still given out.
@@ -98,9 +103,13 @@ impl Tracked {
         marks: &[(usize, Mark)],
         now: Instant,
     ) -> io::Result<Self> {
+        let mut arrived = Arrived::default();
+        arrived.see(seen.size, now);
         let mut tracked = Self {
             id,
             size_before: seen.size,
+            backlog: seen.size,
+            arrived,
             seen,
             head: state.head,
             file: None,
@@ -174,6 +183,13 @@ impl Tracked {
         self.readers.iter().map(FileReader::end).min().unwrap_or(self.seen.size)
     }
 
+    /// Since when the next record waits; none where nothing does. Of several readings that of the one
+    /// whose turn it may be: another one may have been stuck for long.
+    pub(super) fn waits_since(&self) -> Option<Instant> {
+        let next = self.readers.iter().map(|reader| reader.position().offset);
+        next.filter_map(|offset| self.arrived.since(offset)).max()
+    }
+
     pub(super) fn most_end(&self) -> u64 {
         self.readers.iter().map(FileReader::end).max().unwrap_or(0)
     }
@@ -196,6 +212,7 @@ impl Tracked {
         self.last_growth = now;
         self.readers.iter_mut().for_each(|reader| reader.at_end = false);
         self.size_before = self.seen.size;
+        self.arrived.see(looks.size, now);
         self.seen.size = looks.size;
         self.seen.modified = looks.modified;
         Ok(Glance::Changed)
@@ -242,6 +259,9 @@ impl Tracked {
         self.split(now)?;
         self.merge();
         self.caught_up |= self.readers.iter().any(|reader| reader.at_end);
+        self.caught_up |= self.most_end() >= self.backlog;
+        let given = self.readers.iter().map(|reader| reader.position().offset).min();
+        self.arrived.forget(given.unwrap_or(0));
         busy |= self.idle(now, keep);
         Ok(if busy {
             Look::Busy
@@ -369,6 +389,7 @@ impl Tracked {
         self.linked = false;
         self.succeeded = true;
         self.last_growth = now;
+        self.arrived.see(self.seen.size, now);
         self.readers.iter_mut().for_each(|reader| reader.at_end = false);
     }
 
