@@ -28,17 +28,18 @@ pub(in crate::logs) enum Loaded {
     Gone,
 }
 
-/// A line with the format and the CRC-32 of the rest, then the state in JSON.
-pub(super) fn encode(state: &State) -> serde_json::Result<Vec<u8>> {
+/// A line with the format and the CRC-32 of the rest, then the state in JSON; in place of what `out` held.
+pub(super) fn encode(state: &State, out: &mut Vec<u8>) -> serde_json::Result<()> {
     let line = |crc: u32| format!("{FORMAT} {crc:08x}\n").into_bytes();
+    out.clear();
     // The line's place is kept: of thousands of files the state is some megabytes, and here once.
-    let mut out = line(0);
+    out.extend_from_slice(&line(0));
     let body = out.len();
-    serde_json::to_writer(&mut out, state)?;
+    serde_json::to_writer(&mut *out, state)?;
     let line = line(crc32fast::hash(&out[body..]));
     out[..body].copy_from_slice(&line);
     out.push(b'\n');
-    Ok(out)
+    Ok(())
 }
 
 fn decode(bytes: &[u8]) -> Option<State> {
@@ -113,7 +114,9 @@ mod tests {
         assert_eq!(load(path).unwrap(), (State::default(), Loaded::Fresh));
         let state = |name: &str| State { known_sources: vec![name.into()], ..State::default() };
         for name in ["one", "two"] {
-            write(path, &encode(&state(name)).unwrap()).unwrap();
+            let mut bytes = b"as it was".to_vec();
+            encode(&state(name), &mut bytes).unwrap();
+            write(path, &bytes).unwrap();
         }
         assert_eq!(load(path).unwrap(), (state("two"), Loaded::Current));
         // Each kind of damage that a lost block makes: the generation before serves.

@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use prometheus::{IntCounter, IntCounterVec};
 use rustix::fs::{FlockOperation, flock};
@@ -19,6 +19,11 @@ use crate::telemetry::Telemetry;
 const LOCK: &str = "lock";
 /// What it holds once a checkpoint has been written.
 const MARK: &str = "a checkpoint has been written here\n";
+
+/// The rest behind a save that nobody waited for, in times of what it took …
+const REST: u32 = 4;
+/// … and no longer than this, for a restart must not know too little.
+const REST_LONGEST: Duration = Duration::from_secs(1);
 
 /// Why the state directory cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -64,14 +69,22 @@ impl WeakLock {
 pub(in crate::logs) struct Checkpoint {
     directory: PathBuf,
     state: Mutex<Versioned>,
-    /// The version of the state that is safe on disk. Who holds it, writes.
-    saved: tokio::sync::Mutex<u64>,
+    /// Who holds it, writes.
+    saved: tokio::sync::Mutex<Saved>,
     problem: Mutex<Option<String>>,
     hurry: Notify,
     saves: IntCounter,
     errors: IntCounter,
     saved_at: Option<SystemTime>,
     lost: bool,
+}
+
+#[derive(Default)]
+struct Saved {
+    /// The version of the state that is safe on disk.
+    version: u64,
+    /// Memory for the encoded state: several times a second as much would be asked for anew, by any thread.
+    room: Vec<u8>,
 }
 
 struct Versioned {
@@ -142,7 +155,7 @@ impl Checkpoint {
         let checkpoint = Self {
             directory: directory.to_owned(),
             state: Mutex::new(Versioned { state, version: 1 }),
-            saved: tokio::sync::Mutex::new(0),
+            saved: tokio::sync::Mutex::default(),
             problem: Mutex::new(None),
             hurry: Notify::new(),
             saves: telemetry.counter("pgvigil_checkpoint_saves_total", "Checkpoints written."),
@@ -183,26 +196,32 @@ impl Checkpoint {
     pub(in crate::logs) async fn save(&self) -> bool {
         let wanted = self.state.lock().unwrap_or_else(PoisonError::into_inner).version;
         let mut saved = self.saved.lock().await;
-        if *saved >= wanted {
+        if saved.version >= wanted {
             return true;
         }
+        let mut room = std::mem::take(&mut saved.room);
         let (version, encoded) = {
             let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-            (state.version, file::encode(&state.state))
+            (state.version, file::encode(&state.state, &mut room))
         };
         let directory = self.directory.clone();
-        let first = *saved == 0;
+        let first = saved.version == 0;
         let written = tokio::task::spawn_blocking(move || {
-            file::write(&directory, &encoded.map_err(io::Error::from)?)?;
+            encoded?;
+            file::write(&directory, &room)?;
             // From now on a missing checkpoint is a lost one.
-            if first { fs::write(directory.join(LOCK), MARK) } else { Ok(()) }
+            if first {
+                fs::write(directory.join(LOCK), MARK)?;
+            }
+            room.shrink_to(2 * room.len());
+            Ok(room)
         })
         .await
         .unwrap_or_else(|e| Err(io::Error::other(e)));
         let mut problem = self.problem.lock().unwrap_or_else(PoisonError::into_inner);
         match written {
-            Ok(()) => {
-                *saved = version;
+            Ok(room) => {
+                *saved = Saved { version, room };
                 self.saves.inc();
                 if problem.take().is_some() {
                     tracing::info!(
@@ -233,14 +252,21 @@ impl Checkpoint {
         self.hurry.notify_one();
     }
 
-    /// Saves when it was asked to, until the stop begins.
+    /// Saves when it was asked to, until the stop begins. Behind a save that took its time it rests for
+    /// some times as long: what is asked for meanwhile shares the next one.
     pub(in crate::logs) async fn keep_saving(&self, stop: &Stop) {
         loop {
             tokio::select! {
                 () = self.hurry.notified() => {}
                 () = stop.draining() => return,
             }
+            let began = Instant::now();
             self.save().await;
+            let rest = REST_LONGEST.min(began.elapsed() * REST);
+            tokio::select! {
+                () = tokio::time::sleep(rest) => {}
+                () = stop.draining() => return,
+            }
         }
     }
 
