@@ -82,9 +82,12 @@ impl Work {
         let parents: BTreeSet<&Path> = left.iter().map(|(_, file)| file.directory()).collect();
         let listed: HashSet<(u64, u64)> =
             parents.into_iter().flat_map(scan::directory).map(|seen| seen.key()).collect();
+        // An inode is soon given to another file, which is no reason to keep the one before.
+        let followed: HashSet<(u64, u64)> =
+            self.tracked.iter().filter(|t| !t.gone).map(|t| t.seen.key()).collect();
         let there: BTreeSet<FileId> = left
             .iter()
-            .filter(|(_, file)| listed.contains(&file.key()))
+            .filter(|(_, file)| listed.contains(&file.key()) && !followed.contains(&file.key()))
             .map(|(id, _)| *id)
             .collect();
         let left: BTreeSet<FileId> = left.into_iter().map(|(id, _)| id).collect();

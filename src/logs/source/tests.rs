@@ -344,6 +344,25 @@ fn the_compressed_copy_of_a_file_that_waits_is_no_other_file() {
 }
 
 #[test]
+fn a_file_whose_inode_another_one_has_is_forgotten() {
+    let mut bench = Bench::new(false);
+    bench.append("0.log", &line("one"));
+    assert!(bench.pass(2));
+    bench.acknowledge();
+    bench.append("1.log", &line("two"));
+    fs::remove_file(bench.path("0.log")).unwrap();
+    // It is left half a minute later.
+    assert!(bench.pass(40));
+    bench.work.files.checkpoint.change(|state| {
+        assert_eq!(state.files.len(), 2);
+        let next = state.files.values().find(|file| file.end.is_none()).unwrap().inode;
+        state.files.values_mut().for_each(|file| file.inode = next);
+    });
+    assert!(bench.pass(80));
+    assert_eq!(bench.work.files.checkpoint.read(|state| state.files.len()), 1);
+}
+
+#[test]
 fn what_has_waited_longest_goes_first_where_there_is_not_room_for_all() {
     none_waits_for_a_hot_one(2);
 }
