@@ -1,7 +1,7 @@
 //! Meeting files, at the start and at each look at their directories, whatever their names are by
 //! now.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::PoisonError;
@@ -53,7 +53,14 @@ impl Work {
         let lost = self.files.checkpoint.is_lost();
         let known =
             self.files.checkpoint.read(|state| state.known_sources.contains(&self.files.source));
-        for seen in &found {
+        // Most are followed already: of thousands each is looked up once.
+        let awake: HashSet<(u64, u64)> = self
+            .tracked
+            .iter()
+            .filter(|tracked| !tracked.gone && !tracked.is_asleep())
+            .map(|tracked| tracked.seen.key())
+            .collect();
+        for seen in found.iter().filter(|seen| !awake.contains(&seen.key())) {
             if let Err(e) = self.meet(seen, &seen.path, first && !known && !lost, now) {
                 self.complain(&seen.path, &e);
                 troubled.insert(seen.path.clone());
@@ -227,8 +234,14 @@ impl Work {
 
     /// Files that a rotation put beside those of the patterns after they were last seen.
     fn meet_siblings(&mut self, found: &[Seen], now: Instant) {
-        let followed = self.tracked.iter().filter(|tracked| !tracked.gone).map(|t| t.seen.key());
-        let known: BTreeSet<(u64, u64)> = followed.chain(found.iter().map(Seen::key)).collect();
+        let followed: HashMap<(u64, u64), i64> = self
+            .tracked
+            .iter()
+            .filter(|tracked| !tracked.gone)
+            .map(|tracked| (tracked.seen.key(), tracked.seen.modified))
+            .collect();
+        let known: HashSet<(u64, u64)> =
+            followed.keys().copied().chain(found.iter().map(Seen::key)).collect();
         let by_path: BTreeMap<&Path, (u64, u64)> =
             found.iter().map(|seen| (seen.path.as_path(), seen.key())).collect();
         let parents: BTreeSet<&Path> = self.names.keys().filter_map(|path| path.parent()).collect();
@@ -242,8 +255,7 @@ impl Work {
             let copy = self.copies.get(&seen.key());
             // It has changed since the last look, perhaps into another content: until that is known,
             // what lies beside the name is not looked through.
-            let unread = |t: &Tracked| !t.gone && t.seen.key() == seen.key();
-            if self.tracked.iter().any(|t| unread(t) && t.seen.modified != seen.modified) {
+            if followed.get(&seen.key()).is_some_and(|modified| *modified != seen.modified) {
                 waiting.insert(seen.key(), seen.path.clone());
             }
             if known.contains(&seen.key()) || copy == Some(&(seen.size, seen.modified)) {
