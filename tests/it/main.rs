@@ -8,6 +8,7 @@ mod boards; // dashboards and alert rules
 mod check; // what `pgvigil check` finds out about servers
 mod config; // configuration files and what is said about them
 mod collect; // scrapes of real servers: outages, locks, bad queries
+mod endurance; // thousands of rotations and files, outages, a slow Loki
 mod examples; // a user's own pack, as its README tells it
 mod export; // what is made for other programs, tried on them
 mod exposition; // pages: golden files, promtool, an independent reader
@@ -31,7 +32,6 @@ mod packs_foreign; // files of other programs, unmodified, and the packs that re
 mod retention; // whether Loki keeps records as long as configured
 mod secrets; // no output holds a password
 mod sessions; // sessions with real servers, TLS, budgets
-mod soak; // endurance: thousands of rotations and files, outages, many streams
 mod support; // real servers, the built binary, readers of pages
 mod tidy; // imports between rooms, length of files, the dependency tree
 mod ways; // the ways to Loki: TLS, client certificates, proxies

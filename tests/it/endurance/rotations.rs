@@ -12,7 +12,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use tempfile::TempDir;
 
-use super::{Arrivals, MIB, Usage, is_long, value};
+use super::{Arrivals, Length, MIB, Usage, value};
 use crate::support::agent::{Agent, sample};
 use crate::support::loki::Stub;
 use crate::support::river::{append, one_source, record};
@@ -123,7 +123,11 @@ fn rotate(writer: &mut Writer, agent: &Agent, times: usize, pause: Duration) -> 
 
 #[test]
 fn rotations_and_an_outage_lose_nothing_and_leave_no_trace() {
-    let (rotations, outage) = if is_long() { (10_000, 60) } else { (1_000, 8) };
+    let (rotations, outage) = match Length::wanted() {
+        Length::Short => (1_000, 8),
+        Length::Whole => (10_000, 60),
+        Length::Long => (20_000, 120),
+    };
     let directory = Arc::new(TempDir::new().unwrap());
     let stub = Stub::start();
     let configuration = one_source(&directory.path().join("pg.log"), &stub.url());
@@ -169,7 +173,7 @@ fn rotations_and_an_outage_lose_nothing_and_leave_no_trace() {
 
     stub.heal();
     let started = Instant::now();
-    writer.arrivals.await_all(&agent, writer.written, Duration::from_secs(60));
+    writer.arrivals.await_all(&agent, writer.written, Duration::from_secs(120));
     println!("caught up in {:.1} s", started.elapsed().as_secs_f64());
     let after = rotate(&mut writer, &agent, rotations / 2, pause);
     writer.arrivals.await_all(&agent, writer.written, Duration::from_secs(30));
