@@ -262,7 +262,7 @@ mod tests {
             Just(("%m".to_owned(), "2026-03-04 09:15:01.207 UTC".to_owned())),
             ("%t", "2026-03-04 09:15:01 (UTC|UTC[+-]4|[+-]04)"),
             ("%c", "69[0-9a-f]{0,3}\\.[0-9a-f]{1,3}"),
-            name.clone(),
+            name,
             name,
             number,
             host,
