@@ -6,7 +6,7 @@
 //! | `PGVIGIL_BENCH_SCRAPES` | 12 | scrapes of each subject |
 //! | `PGVIGIL_BENCH_EVERY` | 5 | seconds from one scrape to the next |
 //! | `PGVIGIL_BENCH_TABLES` | 10000 | tables of the second server; 0: no second server |
-//! | `PGVIGIL_BENCH_MIB` | 64 | size of the log; 0: no log |
+//! | `PGVIGIL_BENCH_MIB` | 256 | size of the log; 0: no log |
 
 #![allow(clippy::print_stdout, reason = "a benchmark prints")]
 
@@ -31,7 +31,7 @@ fn main() {
         every: Duration::from_secs(number("PGVIGIL_BENCH_EVERY", 5)),
         tables: number("PGVIGIL_BENCH_TABLES", 10_000),
     });
-    let mebibytes = number("PGVIGIL_BENCH_MIB", 64);
+    let mebibytes = number("PGVIGIL_BENCH_MIB", 256);
     if mebibytes > 0 {
         logs::costs(mebibytes);
     }
