@@ -9,6 +9,7 @@
 mod churn; // a thousand files that come and go
 mod files; // a thousand files at once
 mod rotations; // rotations by the thousand, with an outage in the middle
+mod slow; // one file that is too much for Loki, beside a thousand
 
 use std::fs;
 use std::path::Path;
@@ -71,6 +72,8 @@ struct Arrivals {
     stub: Stub,
     looked: usize,
     seen: Vec<Option<(String, Entry)>>,
+    /// By number: how many had come before.
+    places: Vec<usize>,
     count: usize,
     /// Numbers that were stored again.
     repeated: Vec<usize>,
@@ -78,7 +81,14 @@ struct Arrivals {
 
 impl Arrivals {
     fn new(stub: &Stub) -> Self {
-        Self { stub: stub.clone(), looked: 0, seen: Vec::new(), count: 0, repeated: Vec::new() }
+        Self {
+            stub: stub.clone(),
+            looked: 0,
+            seen: Vec::new(),
+            places: Vec::new(),
+            count: 0,
+            repeated: Vec::new(),
+        }
     }
 
     /// Takes in what was pushed since the last call; returns how many records have come in all.
@@ -89,6 +99,7 @@ impl Arrivals {
                 let Some(number) = number(&entry) else { panic!("whose is {entry:?}?") };
                 if self.seen.len() <= number {
                     self.seen.resize(number + 1, None);
+                    self.places.resize(number + 1, 0);
                 }
                 let stored = push.status == 204 && at >= push.refused;
                 match &self.seen[number] {
@@ -98,6 +109,7 @@ impl Arrivals {
                     }
                     None if stored => {
                         self.seen[number] = Some((push.labels.clone(), entry));
+                        self.places[number] = self.count;
                         self.count += 1;
                     }
                     None => {}
