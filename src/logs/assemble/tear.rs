@@ -4,7 +4,7 @@
 
 use std::time::Instant;
 
-use super::{Assembler, process};
+use super::{Assembler, text};
 use crate::logs::format::{Clock, Prefix};
 
 /// The most bytes of a prefix, keyword included, that are searched.
@@ -71,9 +71,9 @@ impl Assembler {
                 let Some(found) = prefix.matches(rest).filter(|f| offset + f.end <= colon) else {
                     continue;
                 };
-                let near = super::time(&found, rest, &mut Clock::default(), &self.reading.zone)
+                let near = text::time(&found, rest, &mut Clock::default(), &self.reading.zone)
                     .is_some_and(|other| (other - time).abs() < NEAR);
-                if near && process(&found, rest) != own {
+                if near && text::process(&found, rest) != own {
                     return Some(offset);
                 }
             }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::config::LogFormat;
-use crate::logs::record::Key;
+use crate::logs::record::{Key, Part, Severity};
 
 /// Feeds a text line by line and takes what is ready after each.
 fn feed(assembler: &mut Assembler, text: &str, from: u64, now: Instant) -> Vec<Record> {

@@ -1,0 +1,244 @@
+//! Lines of the text log: heads, continuation lines and further parts, told by their prefixes.
+
+use std::ops::Range;
+use std::time::Instant;
+
+use super::open::Open;
+use super::{Assembler, REACH, TEARS};
+use crate::logs::format::{Clock, Escape, Keyword, Match, Zone};
+use crate::logs::record::{Part, Severity};
+
+/// Writes up to this size are never torn. A larger one may be torn before that: what it has over whole
+/// pages may go first.
+const ATOMIC: u64 = 4096;
+
+impl Assembler {
+    pub(super) fn dispatch(&mut self, bytes: &[u8], at: Range<u64>, now: Instant) {
+        if bytes.first() == Some(&b'\t') {
+            return self.continuation(bytes, at, now);
+        }
+        let Some((found, rivals)) = self.find(bytes) else {
+            return match self.torn.take().filter(|torn| self.is_open_for(*torn, at.start)) {
+                Some(torn) => {
+                    self.finish_plain();
+                    self.last = Some(torn);
+                    self.append(torn, bytes, at, now);
+                }
+                None if self.look_back(now) => self.dispatch(bytes, at, now),
+                None if self.pgbouncer(bytes, &at, now) => {}
+                None => match self.waited(bytes) {
+                    Some(offset) => {
+                        let middle = self.place(bytes.len() - offset);
+                        self.plain(&bytes[..offset], at.start..middle, now);
+                        self.dispatch(&bytes[offset..], middle..at.end, now);
+                    }
+                    None => self.plain(bytes, at, now),
+                },
+            };
+        };
+        if !rivals.is_empty() {
+            self.counts.ambiguous += 1;
+            if let Some((part, found)) = self.settle(&rivals, bytes) {
+                return self.group(part, &found, bytes, at, now);
+            }
+        }
+        match found.keyword {
+            Keyword::Head(severity) => {
+                let doubt = !rivals.is_empty();
+                self.head(severity, &found, doubt, bytes, at, now);
+            }
+            Keyword::Group(part) => self.group(part, &found, bytes, at, now),
+        }
+    }
+
+    /// `pg_ctl` waits in a line without an end, and the server writes behind it; container images start
+    /// so for the first time.
+    pub(super) fn waited(&self, bytes: &[u8]) -> Option<usize> {
+        let rest = bytes.strip_prefix(b"waiting for server to ")?;
+        let words = bytes.len() - rest.len() + memchr::memchr(b'.', rest)?;
+        let offset = words + bytes[words..].iter().take_while(|b| **b == b'.').count();
+        self.find(&bytes[offset..]).map(|_| offset)
+    }
+
+    /// How a line is read: the left-most way, and all ways where there are several.
+    pub(super) fn find(&self, line: &[u8]) -> Option<(Match, Vec<Match>)> {
+        if let Some(prefix) = &self.reading.prefix
+            && let Some(found) = prefix.matches(line)
+        {
+            let rivals = prefix.rivals(line, &found);
+            let plausible = rivals.iter().find(|rival| rival.is_plausible(line)).cloned();
+            return Some((plausible.unwrap_or(found), rivals));
+        }
+        let digit = line.first()?.is_ascii_digit();
+        let found = digit.then(|| self.known.iter().find_map(|known| known.matches(line)))??;
+        Some((found, Vec::new()))
+    }
+
+    /// An ambiguous line that repeats the prefix of an ambiguous head settles both: parts of a record
+    /// have the bytes of its head's prefix, but for the line number.
+    pub(super) fn settle(&mut self, rivals: &[Match], line: &[u8]) -> Option<(Part, Match)> {
+        let process = process(rivals.first()?, line);
+        let number = self.mine(process)?;
+        let prefix = self.reading.prefix.as_ref()?;
+        let open = self.peek(number)?;
+        let doubt = open.doubt.as_ref()?;
+        let heads = prefix.all(&doubt.line);
+        let (part, found, severity, head) = rivals.iter().find_map(|rival| {
+            let Keyword::Group(part) = rival.keyword else { return None };
+            heads.iter().find_map(|head| {
+                let Keyword::Head(severity) = head.keyword else { return None };
+                head.same(&doubt.line, rival, line)
+                    .then(|| (part, rival.clone(), severity, head.clone()))
+            })
+        })?;
+        let verbosity = self.reading.verbosity;
+        let open = self.get(number)?;
+        if open.doubt.as_ref().is_some_and(|doubt| doubt.prefix != head.end) {
+            open.settle(severity, &head, verbosity);
+        }
+        Some((part, found))
+    }
+
+    pub(super) fn time(&mut self, found: &Match, line: &[u8]) -> Option<i64> {
+        time(found, line, &mut self.clock, &self.reading.zone)
+    }
+
+    pub(super) fn head(
+        &mut self,
+        severity: Severity,
+        found: &Match,
+        doubt: bool,
+        line: &[u8],
+        at: Range<u64>,
+        now: Instant,
+    ) {
+        let process = process(found, line);
+        if let Some(number) = self.mine(process) {
+            self.finish_record(number);
+        }
+        self.finish_plain();
+        let mut open = Open::new(self.blank(), process, at.clone(), now);
+        open.record.time = self.time(found, line).or(self.outer);
+        let text = open.head(severity, found, line, self.reading.verbosity);
+        let number = self.push(open);
+        self.append(number, text, at, now);
+        if let Some(open) = self.get(number).filter(|_| doubt) {
+            open.doubt(line, found.end);
+        }
+    }
+
+    pub(super) fn group(
+        &mut self,
+        part: Part,
+        found: &Match,
+        line: &[u8],
+        at: Range<u64>,
+        now: Instant,
+    ) {
+        let process = process(found, line);
+        if self.mine(process).is_none() {
+            self.look_back(now);
+        }
+        let time = self.time(found, line);
+        // `%m` and `%n` are the same in all lines of a record, `%t` is read anew for each.
+        let slack = if found.get(line, Escape::Time).is_some() { 10_000_000_000 } else { 0 };
+        let near = |open: &Open| match (open.record.time, time) {
+            (Some(head), Some(part)) => (part - head).abs() <= slack,
+            _ => true,
+        };
+        self.finish_plain();
+        let mine = self.mine(process);
+        let joined = mine.filter(|number| {
+            self.peek(*number).is_some_and(|open| {
+                open.takes(part)
+                    && near(open)
+                    && open.record.bytes.start <= at.start
+                    && at.start.saturating_sub(open.record.bytes.end) <= REACH
+            })
+        });
+        let number = joined.unwrap_or_else(|| {
+            self.counts.late += 1;
+            if let Some(number) = mine {
+                self.finish_record(number);
+            }
+            let mut open = Open::new(self.blank(), process, at.clone(), now);
+            open.record.time = time.or(self.outer);
+            open.fill(found, line);
+            self.push(open)
+        });
+        self.last = Some(number);
+        if let Some(open) = self.get(number) {
+            open.begin(part);
+        }
+        self.append(number, &line[found.text..], at, now);
+    }
+
+    pub(super) fn continuation(&mut self, bytes: &[u8], at: Range<u64>, now: Instant) {
+        let last = self.last.filter(|last| self.is_open_for(*last, at.start));
+        let Some(number) = last else { return self.plain(bytes, at, now) };
+        let Some(open) = self.get(number) else { return };
+        let text = if open.plain { bytes } else { &bytes[1..] };
+        open.add(b"\n");
+        self.append(number, text, at, now);
+    }
+
+    pub(super) fn plain(&mut self, bytes: &[u8], at: Range<u64>, now: Instant) {
+        self.finish_plain();
+        self.counts.plain += 1;
+        let mut open = Open::plain(self.blank(), at.clone(), now);
+        open.record.time = self.outer;
+        let number = self.push(open);
+        self.append(number, bytes, at, now);
+    }
+
+    /// Adds text to a record's last part; where another process's record begins within, it is taken
+    /// out and read by itself.
+    pub(super) fn append(&mut self, number: u64, text: &[u8], at: Range<u64>, now: Instant) {
+        let long = |open: &Open| at.end.saturating_sub(open.record.bytes.start) > ATOMIC;
+        let torn = self.peek(number).is_some_and(long);
+        let torn = if torn && self.tears < TEARS { self.tear(number, text) } else { None };
+        let (kept, end) = match torn {
+            Some(offset) => (&text[..offset], self.place(text.len() - offset)),
+            None => (text, at.end),
+        };
+        let Some(open) = self.get(number) else { return };
+        let before = open.weight();
+        open.add_line(kept);
+        open.record.bytes.end = end.max(open.record.bytes.start + 1);
+        open.touched = now;
+        let grown = open.weight() - before;
+        self.weight += grown;
+        if let Some(offset) = torn {
+            self.counts.torn += 1;
+            self.tears += 1;
+            self.torn = Some(number);
+            self.dispatch(&text[offset..], end..at.end, now);
+        }
+    }
+}
+
+/// When a line was written, in nanoseconds since 1970, by `%m`, `%t` or `%n`.
+pub(super) fn time(found: &Match, line: &[u8], clock: &mut Clock, zone: &Zone) -> Option<i64> {
+    let text = found.get(line, Escape::TimeMillis).or_else(|| found.get(line, Escape::Time));
+    match text {
+        Some(text) => clock.civil(text, zone),
+        None => Clock::epoch(found.get(line, Escape::Epoch)?),
+    }
+}
+
+/// The process that wrote a line, from `%p` or the session id; 0 where neither is there.
+pub(super) fn process(found: &Match, line: &[u8]) -> u32 {
+    let number = |digits: &[u8], radix| {
+        digits.iter().try_fold(0_u32, |sum, digit| {
+            sum.checked_mul(radix)?.checked_add(char::from(*digit).to_digit(radix)?)
+        })
+    };
+    if let Some(pid) = found.get(line, Escape::Pid) {
+        return number(pid, 10).unwrap_or(0);
+    }
+    found
+        .get(line, Escape::SessionId)
+        .and_then(|id| id.rsplit(|b| *b == b'.').next())
+        .and_then(|pid| number(pid, 16))
+        .unwrap_or(0)
+}
