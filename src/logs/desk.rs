@@ -84,7 +84,7 @@ impl Decisions {
 
 impl Desk for SourceDesk {
     fn has_room(&self, routes: RouteSet) -> bool {
-        routes.iter().any(|route| self.lanes[route].has_room())
+        routes.iter().any(|route| self.lanes[route].place().is_some())
     }
 
     fn take(&mut self, taken: &mut Taken, now: Instant) {
@@ -98,7 +98,7 @@ impl Desk for SourceDesk {
                 let (rules, lane) = (&rules[route], &lanes[route]);
                 if !rules.wants(&taken.record, &taken.event) {
                     lane.pass(taken, now);
-                } else if lane.has_room() {
+                } else if let Some(place) = lane.place() {
                     let decided = decided.of(taken, route);
                     let record = masked.get_or_insert_with(|| {
                         let (record, redacted) = redacted(&taken.record, level, room);
@@ -107,12 +107,12 @@ impl Desk for SourceDesk {
                     });
                     let late = if rules.patterns.is_empty() {
                         entry::encode(record, &taken.event, metadata);
-                        lane.put(taken, record, metadata, now, decided)
+                        place.put(taken, record, metadata, now, decided)
                     } else {
                         let (record, count) = rules.patterns.mask(record.clone().into_owned());
                         counts.redacted(Counts { patterns: count, ..Counts::default() });
                         entry::encode(&record, &taken.event, metadata);
-                        lane.put(taken, &record, metadata, now, decided)
+                        place.put(taken, &record, metadata, now, decided)
                     };
                     if late {
                         counts.late();

@@ -149,9 +149,11 @@ impl Lane {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn has_room(&self) -> bool {
+    /// A place for one record; none where the lane is full.
+    pub(super) fn place(&self) -> Option<Place<'_>> {
         let queue = self.lock();
-        !self.room.is_full(&queue.building) || queue.sealed.is_none()
+        let has_room = !self.room.is_full(&queue.building) || queue.sealed.is_none();
+        has_room.then(|| Place { lane: self, queue })
     }
 
     /// The route does not want the record, and is past it.
@@ -164,52 +166,6 @@ impl Lane {
             drop(queue);
             self.filled.notify_one();
         }
-    }
-
-    /// Puts in a record as it was redacted for this route. Returns whether it is a late one.
-    pub(super) fn put(
-        &self,
-        taken: &Taken,
-        record: &Record,
-        metadata: &Metadata,
-        now: Instant,
-        decided: Option<bool>,
-    ) -> bool {
-        let line = entry::line(record);
-        let mut queue = self.lock();
-        if self.kind == LaneKind::Loki && queue.is_too_old(taken.ns, now) {
-            queue.building.progress(taken.file, now).mark = taken.mark;
-            queue.building.too_old += 1;
-            return false;
-        }
-        if self.room.is_full(&queue.building) && queue.sealed.is_none() {
-            queue.sealed = Some(queue.renew());
-        }
-        let newest = queue.newest.unwrap_or(i64::MIN);
-        // In the local store any order is good.
-        let late = self.kind != LaneKind::Local
-            && decided.unwrap_or(taken.ns < newest.saturating_sub(LATE));
-        let first = queue.building.is_empty();
-        let progress = queue.building.progress(taken.file, now);
-        progress.mark = taken.mark;
-        progress.decide(record.bytes.start, late);
-        if late {
-            queue.building.late.push(taken.ns, &line, metadata);
-        } else {
-            queue.building.entries.push(taken.ns, &line, metadata);
-            let newest = newest.max(queue.at_most_ahead(taken.ns));
-            queue.newest = Some(newest);
-            queue.building.newest = Some(newest);
-        }
-        let urgent = record.severity.is_some_and(|severity| severity >= Severity::Error);
-        let news =
-            first || self.room.is_full(&queue.building) || (urgent && !queue.building.urgent);
-        queue.building.urgent |= urgent;
-        drop(queue);
-        if news {
-            self.filled.notify_one();
-        }
-        late
     }
 
     /// Loki has said before which time it takes nothing.
@@ -302,6 +258,60 @@ impl Lane {
         }
         standing.outcome = Some(outcome);
         standing.problem = problem;
+    }
+}
+
+/// Room for one record in a lane, which nobody else takes meanwhile.
+pub(super) struct Place<'l> {
+    lane: &'l Lane,
+    queue: MutexGuard<'l, Queue>,
+}
+
+impl Place<'_> {
+    /// Puts in a record as it was redacted for this route. Returns whether it is a late one.
+    pub(super) fn put(
+        self,
+        taken: &Taken,
+        record: &Record,
+        metadata: &Metadata,
+        now: Instant,
+        decided: Option<bool>,
+    ) -> bool {
+        let Self { lane, mut queue } = self;
+        let line = entry::line(record);
+        if lane.kind == LaneKind::Loki && queue.is_too_old(taken.ns, now) {
+            queue.building.progress(taken.file, now).mark = taken.mark;
+            queue.building.too_old += 1;
+            return false;
+        }
+        if lane.room.is_full(&queue.building) && queue.sealed.is_none() {
+            queue.sealed = Some(queue.renew());
+        }
+        let newest = queue.newest.unwrap_or(i64::MIN);
+        // In the local store any order is good.
+        let late = lane.kind != LaneKind::Local
+            && decided.unwrap_or(taken.ns < newest.saturating_sub(LATE));
+        let first = queue.building.is_empty();
+        let progress = queue.building.progress(taken.file, now);
+        progress.mark = taken.mark;
+        progress.decide(record.bytes.start, late);
+        if late {
+            queue.building.late.push(taken.ns, &line, metadata);
+        } else {
+            queue.building.entries.push(taken.ns, &line, metadata);
+            let newest = newest.max(queue.at_most_ahead(taken.ns));
+            queue.newest = Some(newest);
+            queue.building.newest = Some(newest);
+        }
+        let urgent = record.severity.is_some_and(|severity| severity >= Severity::Error);
+        let news =
+            first || lane.room.is_full(&queue.building) || (urgent && !queue.building.urgent);
+        queue.building.urgent |= urgent;
+        drop(queue);
+        if news {
+            lane.filled.notify_one();
+        }
+        late
     }
 }
 
