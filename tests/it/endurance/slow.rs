@@ -14,9 +14,9 @@ const FILES: usize = 1_000;
 /// In each round the first file gets so many records of so many bytes, each other one a short one.
 const RECORDS: usize = 200;
 const BYTES: usize = 14_000;
-const ROUNDS: usize = 6;
+const ROUNDS: usize = 8;
 /// What was written to the others is sent before what the first one got so many rounds later.
-const LATER: usize = 4;
+const LATER: usize = 6;
 /// What the agent may take of memory of its own, even when it was built without optimisation.
 const MEMORY: f64 = 30.0 * MIB;
 
