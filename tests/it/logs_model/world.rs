@@ -5,23 +5,21 @@ use std::fs;
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tempfile::TempDir;
 
 use super::damage::State;
 use super::files::{Files, Names};
-use super::random::{Random, ranges};
+use super::ledger::Ledger;
+use super::random::Random;
 use super::writer::{Form, Writer, numbers};
 use crate::support::agent::{Agent, pgvigil, sample};
-use crate::support::loki::{Entry, Push, Stub};
+use crate::support::loki::Stub;
 use crate::support::river::append;
 
-/// For how long all that is owed may take to come.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-const ADMIN: &str = "admin";
-const DEVELOPER: &str = "developer";
+pub(super) const ADMIN: &str = "admin";
+pub(super) const DEVELOPER: &str = "developer";
 const OTHERS: &str = "others";
 
 /// A route with a filter and a redaction, one with another filter, each with a tenant of its own.
@@ -39,7 +37,7 @@ const SETTINGS: [&str; 5] = [
 
 /// What goes wrong in a schedule beside kills, rotations and Loki's answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Trouble {
+pub(super) enum Trouble {
     None,
     /// Files are deleted and truncated before they are read.
     Losses,
@@ -50,7 +48,7 @@ enum Trouble {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Shape {
+pub(super) struct Shape {
     form: Form,
     names: Names,
     trouble: Trouble,
@@ -68,34 +66,36 @@ impl Shape {
         Self { form, names, trouble, routes }
     }
 
-    fn routes(&self) -> &'static [&'static str] {
+    pub(super) fn routes(&self) -> &'static [&'static str] {
         if self.routes { &[ADMIN, DEVELOPER, OTHERS] } else { &[ADMIN] }
     }
 }
 
 pub(super) struct World {
-    seed: u64,
-    random: Random,
-    shape: Shape,
-    directory: Arc<TempDir>,
-    agent: Option<Agent>,
-    stub: Stub,
-    files: Files,
-    state: State,
-    writer: Writer,
-    settings: &'static str,
-    told: Vec<String>,
+    pub(super) seed: u64,
+    pub(super) random: Random,
+    pub(super) shape: Shape,
+    pub(super) directory: Arc<TempDir>,
+    pub(super) agent: Option<Agent>,
+    pub(super) stub: Stub,
+    /// What came of what was sent, by route.
+    pub(super) ledgers: BTreeMap<&'static str, Ledger>,
+    pub(super) files: Files,
+    pub(super) state: State,
+    pub(super) writer: Writer,
+    pub(super) settings: &'static str,
+    pub(super) told: Vec<String>,
     /// What was deleted or truncated.
-    destroyed: BTreeSet<usize>,
-    destroyed_bytes: u64,
+    pub(super) destroyed: BTreeSet<usize>,
+    pub(super) destroyed_bytes: u64,
     /// By route what of it the agent had tried to send and Loki had not stored: of these it knew.
-    tried: BTreeMap<&'static str, BTreeSet<usize>>,
+    pub(super) tried: BTreeMap<&'static str, BTreeSet<usize>>,
     /// Bytes that agents which have ended had counted as lost.
-    counted: f64,
+    pub(super) counted: f64,
     /// What agents that have ended told.
-    logs: String,
+    pub(super) logs: String,
     /// The checkpoint was damaged: what only it knew is forgotten.
-    forgot: bool,
+    pub(super) forgot: bool,
 }
 
 impl World {
@@ -112,6 +112,7 @@ impl World {
             directory,
             agent: None,
             stub: Stub::start(),
+            ledgers: shape.routes().iter().map(|route| (*route, Ledger::default())).collect(),
             writer: Writer::new(shape.form),
             settings: "",
             told: Vec::new(),
@@ -176,6 +177,15 @@ impl World {
 
     // What becomes of the files.
 
+    /// The file that is written to has a new content.
+    fn renewed(&mut self) {
+        // Of several, the others go on.
+        match self.shape.names {
+            Names::Several => self.writer.unsettle(),
+            Names::One | Names::Weekdays => self.writer.begin(),
+        }
+    }
+
     fn rotate(&mut self) {
         if self.files.is_by_weekday() {
             return self.next_day();
@@ -183,7 +193,7 @@ impl World {
         let log = self.files.pick(&mut self.random);
         self.tell("rotate");
         self.files.rotate(&log);
-        self.writer.unsettle();
+        self.renewed();
     }
 
     fn rotate_twice(&mut self) {
@@ -193,12 +203,12 @@ impl World {
         let log = self.files.pick(&mut self.random);
         self.tell("rotate twice");
         self.files.rotate(&log);
-        self.writer.unsettle();
+        self.renewed();
         for _ in 0..=self.random.below(5) {
             self.add(&log);
         }
         self.files.rotate(&log);
-        self.writer.unsettle();
+        self.renewed();
     }
 
     fn compress(&mut self, at_once: bool) {
@@ -209,7 +219,7 @@ impl World {
         self.tell(if at_once { "rotate and compress" } else { "compress" });
         if at_once {
             self.files.rotate(&log);
-            self.writer.unsettle();
+            self.renewed();
         }
         self.files.compress(&log, &mut self.random);
     }
@@ -221,20 +231,32 @@ impl World {
         let log = self.files.pick(&mut self.random);
         self.tell("copytruncate");
         self.files.copy_and_truncate(&log);
-        self.writer.unsettle();
+        self.renewed();
+        self.rename_at_once(&log);
+    }
+
+    /// At times what was truncated is renamed too, before anybody has looked.
+    fn rename_at_once(&mut self, log: &Path) {
+        if !self.random.once_in(4) {
+            return;
+        }
+        self.tell("and rotate");
+        for _ in 0..self.random.below(30) {
+            self.add(log);
+        }
+        self.files.rotate(log);
+        self.renewed();
     }
 
     /// A week is long: unless losses are asked for, what the day's file holds is delivered by then.
     fn next_day(&mut self) {
         let holds = self.files.next_day_holds();
         let found = numbers(&String::from_utf8_lossy(&holds));
-        let arrived = |route: &&str| {
-            let (arrived, refused) = (self.arrived(route), self.refused(route));
-            found
-                .iter()
-                .all(|n| !self.owes(route, *n) || arrived.contains(n) || refused.contains(n))
+        self.look();
+        let owed = |route: &str, ledger: &Ledger| {
+            found.iter().any(|n| self.owes(route, *n) && !ledger.is_settled(*n))
         };
-        let delivered = self.shape.routes().iter().all(arrived);
+        let delivered = !self.ledgers.iter().any(|(route, ledger)| owed(route, ledger));
         if !delivered && self.shape.trouble != Trouble::Losses {
             return self.tell("no day passes");
         }
@@ -242,7 +264,7 @@ impl World {
         let remove = self.random.once_in(3);
         self.tell(if remove { "next day, made anew" } else { "next day" });
         self.files.next_day(remove);
-        self.writer.unsettle();
+        self.renewed();
     }
 
     /// Deletes or truncates what may not be read yet.
@@ -259,21 +281,22 @@ impl World {
         self.tell("truncate");
         let gone = self.files.truncate(&log);
         self.destroy(&gone);
-        self.writer.unsettle();
+        self.renewed();
         // At times it is as long as before by the next look.
         let wanted = if self.random.once_in(2) { 2 * gone.len() as u64 } else { 0 };
         while fs::metadata(&log).unwrap().len() < wanted {
             self.add(&log);
         }
+        self.rename_at_once(&log);
     }
 
     /// Notes what is gone, and what of it the agent had tried to send in vain.
     fn destroy(&mut self, gone: &[u8]) {
         let found = numbers(&String::from_utf8_lossy(gone));
         self.destroyed_bytes += gone.len() as u64;
-        for route in self.shape.routes() {
-            let pushed = self.pushed(route);
-            let own = found.iter().filter(|n| pushed.contains(n)).copied();
+        self.look();
+        for (route, ledger) in &self.ledgers {
+            let own = found.iter().filter(|n| ledger.shapes.contains_key(n)).copied();
             self.tried.entry(route).or_default().extend(own);
         }
         self.destroyed.extend(found);
@@ -357,7 +380,7 @@ impl World {
     }
 
     fn fault(&mut self) {
-        match self.random.below(7) {
+        match self.random.below(8) {
             0 => self.stub.reject(500).times(2),
             1 => self.stub.reject(429).times(1),
             2 => self.stub.reset().times(1),
@@ -370,6 +393,7 @@ impl World {
                 let tenant = ["dev", "oth"][self.random.below(2)];
                 self.stub.reject_tenant(tenant, 429);
             }
+            6 => self.stub.masked().times(1),
             _ => self.stub.reject(413).times(1),
         }
         self.tell("fault");
@@ -410,168 +434,17 @@ impl World {
         }
         self.random.sleep(150);
     }
-
-    // What has come of it.
-
-    /// Whether the route's readers must get the record.
-    fn owes(&self, route: &str, number: usize) -> bool {
-        let known = &self.writer.known[number];
-        match route {
-            ADMIN => true,
-            // A half of a record may not say whose it is.
-            DEVELOPER => known.database == Some("shop") && !known.torn,
-            _ => known.database == Some("other") && !known.torn,
-        }
-    }
-
-    fn arrived(&self, route: &str) -> BTreeSet<usize> {
-        let entries = self.stub.entries(&format!("route=\"{route}\""));
-        entries.iter().filter_map(number).collect()
-    }
-
-    fn pushes(&self, route: &str) -> Vec<Push> {
-        let part = format!("route=\"{route}\"");
-        self.stub.pushes().into_iter().filter(|push| push.labels.contains(&part)).collect()
-    }
-
-    fn pushed(&self, route: &str) -> BTreeSet<usize> {
-        self.pushes(route).iter().flat_map(|p| p.entries.iter().filter_map(number)).collect()
-    }
-
-    /// What Loki has refused for good: the agent has nothing left to do about it but to count it.
-    fn refused(&self, route: &str) -> BTreeSet<usize> {
-        let pushes = self.pushes(route);
-        let for_good = |push: &&Push| match push.status {
-            400 => true,
-            // Until only one entry is left, halves are tried.
-            413 => push.entries.len() == 1,
-            _ => false,
-        };
-        let refused = pushes.iter().filter(for_good).flat_map(|p| p.entries.iter().take(p.refused));
-        refused.filter_map(number).collect()
-    }
-
-    /// What is not there: of that which still could be, and the bytes of that which the agent knew.
-    fn missing(&self, route: &str) -> (Vec<usize>, u64) {
-        let (arrived, refused) = (self.arrived(route), self.refused(route));
-        let not_there = (0..self.writer.count())
-            .filter(|n| self.owes(route, *n) && !arrived.contains(n) && !refused.contains(n));
-        let held: BTreeSet<usize> = if self.destroyed.is_empty() {
-            BTreeSet::new()
-        } else {
-            self.files.held().into_iter().collect()
-        };
-        let (lost, missing): (Vec<usize>, Vec<usize>) =
-            not_there.partition(|n| self.destroyed.contains(n) && !held.contains(n));
-        let tried = self.tried.get(route);
-        let known = lost.iter().filter(|n| tried.is_some_and(|tried| tried.contains(n)));
-        (missing, known.map(|n| self.writer.known[*n].bytes).sum())
-    }
-
-    fn counted(&self) -> f64 {
-        self.counted + self.agent.as_ref().map_or(0.0, |agent| vanished(&agent.metrics()))
-    }
-
-    /// Waits until nothing is owed any more, and looks at all that was sent.
-    pub(super) fn finish(mut self) {
-        self.stub.heal();
-        self.stub.accept_tenants();
-        let deadline = Instant::now() + PATIENCE;
-        let mut counted;
-        for route in self.shape.routes() {
-            loop {
-                let (missing, lost) = self.missing(route);
-                counted = self.counted();
-                if missing.is_empty() && counted >= lost as f64 {
-                    break;
-                }
-                if Instant::now() > deadline {
-                    let log = self.agent.as_ref().map(Agent::log).unwrap_or_default();
-                    panic!(
-                        "{}: route {route} misses {}; {lost} bytes are known to be lost, {counted} \
-                         are counted\n{}\n{}{log}",
-                        self.story(),
-                        ranges(missing),
-                        self.files.holdings(),
-                        self.logs,
-                    );
-                }
-                std::thread::sleep(Duration::from_millis(100));
-            }
-        }
-        counted = self.counted();
-        if let Some(agent) = self.agent.take() {
-            let page = agent.metrics();
-            let log = agent.stop_and_tell();
-            assert!(
-                lost(&log) >= vanished(&page),
-                "{}: what is counted is told\n{log}",
-                self.story()
-            );
-            self.logs += &log;
-        }
-        assert!(
-            counted <= self.destroyed_bytes as f64,
-            "{}: {counted} bytes are counted as lost, and {} were gone\n{}\n{}",
-            self.story(),
-            self.destroyed_bytes,
-            self.files.holdings(),
-            self.logs
-        );
-        self.assert_repeats();
-        assert_eq!(self.stub.most_in_flight(), 1, "{}", self.story());
-    }
-
-    /// Every sending of a record was the same, and it shows once.
-    fn assert_repeats(&self) {
-        for route in self.shape.routes() {
-            let mut seen: BTreeMap<usize, (String, Entry)> = BTreeMap::new();
-            for push in self.pushes(route) {
-                for entry in push.entries {
-                    let Some(number) = number(&entry) else { continue };
-                    let known = self.writer.known[number];
-                    let forgotten = self.forgot && known.unsettled;
-                    let now = (push.labels.clone(), entry);
-                    let first = seen.entry(number).or_insert_with(|| now.clone());
-                    let same = match forgotten {
-                        true => known.torn || first.1.line == now.1.line,
-                        false => *first == now,
-                    };
-                    assert!(
-                        same,
-                        "{}: number {number} was sent in two forms to {route}\n{first:?}\n{now:?}\n{}\n{}",
-                        self.story(),
-                        self.files.holdings(),
-                        self.logs
-                    );
-                }
-            }
-            let mut times: BTreeMap<usize, usize> = BTreeMap::new();
-            for entry in self.stub.entries(&format!("route=\"{route}\"")) {
-                if let Some(number) = number(&entry) {
-                    *times.entry(number).or_default() += 1;
-                }
-            }
-            let twice = times.into_iter().filter(|(n, times)| {
-                *times > 1 && !(self.forgot && self.writer.known[*n].unsettled)
-            });
-            let twice: Vec<usize> = twice.map(|(n, _)| n).collect();
-            assert!(twice.is_empty(), "{}: {} show twice", self.story(), ranges(twice));
-        }
-    }
-
-    fn story(&self) -> String {
-        format!("seed {} {:?} {:?}", self.seed, self.shape, self.told)
-    }
 }
 
-fn number(entry: &Entry) -> Option<usize> {
-    let (_, rest) = entry.line.split_once("number ")?;
-    rest.split(' ').next()?.parse().ok()
+impl Drop for World {
+    fn drop(&mut self) {
+        self.agent = None;
+        self.stub.close();
+    }
 }
 
 /// The bytes that an agent's own log tells as lost.
-fn lost(log: &str) -> f64 {
+pub(super) fn lost(log: &str) -> f64 {
     let told = log.lines().filter(|line| line.contains("before all of it was"));
     told.filter_map(|line| {
         let (_, rest) = line.split_once("bytes=")?;
@@ -580,6 +453,6 @@ fn lost(log: &str) -> f64 {
     .sum()
 }
 
-fn vanished(page: &str) -> f64 {
+pub(super) fn vanished(page: &str) -> f64 {
     sample(page, "pgvigil_log_vanished_bytes_total", &[]).unwrap_or(0.0)
 }

@@ -23,7 +23,13 @@ pub(super) struct Known {
     pub(super) torn: bool,
     /// Its form rests on what the checkpoint alone knows: see [`Writer::unsettle`].
     pub(super) unsettled: bool,
+    /// Behind an unsettled one, with whose time it may share a millisecond, in which it is then counted
+    /// on.
+    pub(super) near: bool,
 }
+
+/// One record in so many has a long statement, and one a short one.
+const LONG: usize = 3;
 
 const DATABASES: [&str; 2] = ["shop", "other"];
 
@@ -34,11 +40,12 @@ pub(super) struct Writer {
     /// csvlog's and jsonlog's count of a session's records.
     lines: BTreeMap<u32, usize>,
     unsettled: bool,
+    near: bool,
 }
 
 impl Writer {
     pub(super) fn new(form: Form) -> Self {
-        Self { form, known: Vec::new(), lines: BTreeMap::new(), unsettled: true }
+        Self { form, known: Vec::new(), lines: BTreeMap::new(), unsettled: true, near: false }
     }
 
     pub(super) fn count(&self) -> usize {
@@ -50,6 +57,12 @@ impl Writer {
     /// next of them depend on more than the file's bytes.
     pub(super) fn unsettle(&mut self) {
         self.unsettled = true;
+    }
+
+    /// A new content begins, alone: nothing stands before it.
+    pub(super) fn begin(&mut self) {
+        self.unsettled = true;
+        self.near = false;
     }
 
     /// One or two records, as one or several processes write them at once.
@@ -75,13 +88,15 @@ impl Writer {
             known.unsettled = true;
         }
         self.unsettled = true;
+        self.near = true;
     }
 
     fn note(&mut self, database: Option<&'static str>) -> usize {
         // A record with a time of its own needs nobody else's.
         self.unsettled &= database.is_none();
         let unsettled = self.unsettled;
-        self.known.push(Known { bytes: 0, database, torn: false, unsettled });
+        self.near |= unsettled;
+        self.known.push(Known { bytes: 0, database, torn: false, unsettled, near: self.near });
         self.known.len() - 1
     }
 
@@ -100,7 +115,7 @@ impl Writer {
         let number = self.note(Some(database));
         let prefix = format!("{} UTC [{pid}] app@{database} ", now());
         let mut parts = vec![format!("{prefix}ERROR:  number {number} failed\n")];
-        match random.below(3) {
+        match random.below(LONG) {
             0 => {
                 parts.push(format!("{prefix}DETAIL:  of {number}\n"));
                 parts.push(format!("{prefix}STATEMENT:  SELECT\n\t1\n"));
@@ -139,7 +154,7 @@ impl Writer {
         let number = self.note(Some(database));
         let (pid, line) = self.session(random);
         let detail = [String::new(), format!("\"of \"\"{number}\"\"\"")][random.below(2)].clone();
-        let statement = match random.below(3) {
+        let statement = match random.below(LONG) {
             0 => "\"SELECT\n  'a, \"\"b\"\"',\n\n  1\"".to_owned(),
             1 => format!("\"{}\"", "x\n".repeat(random.below(9_000))),
             _ => String::new(),
@@ -158,7 +173,7 @@ impl Writer {
         let database = DATABASES[random.below(2)];
         let number = self.note(Some(database));
         let (pid, line) = self.session(random);
-        let statement = match random.below(3) {
+        let statement = match random.below(LONG) {
             0 => ",\"statement\":\"SELECT\\n  'a, \\\"b\\\"',\\n  1\"".to_owned(),
             1 => format!(",\"statement\":\"{}\"", "x\\n".repeat(random.below(9_000))),
             _ => String::new(),

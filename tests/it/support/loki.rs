@@ -326,6 +326,11 @@ impl Stub {
         self.lock().pushes.get(at..).unwrap_or_default().to_vec()
     }
 
+    /// The pushes since this was asked last; the stub forgets them.
+    pub fn take_pushes(&self) -> Vec<Push> {
+        std::mem::take(&mut self.lock().pushes)
+    }
+
     /// What is stored, of all streams whose labels hold `part`; equal entries once, in time's order.
     pub fn entries(&self, part: &str) -> Vec<Entry> {
         let shared = self.lock();
@@ -342,6 +347,12 @@ impl Stub {
     /// The most requests of one stream that were open at once.
     pub fn most_in_flight(&self) -> usize {
         self.lock().most_in_flight
+    }
+
+    /// Ends it, and forgets all that it was sent: for tests that start many. Its clients are gone.
+    pub fn close(&self) {
+        *self.lock() = Shared { closed: true, ..Shared::default() };
+        drop(TcpStream::connect(self.address));
     }
 
     /// The client was killed: what it has asked is not waited for by its successor.
