@@ -41,6 +41,9 @@ impl Work {
             });
             alike.map(|(id, file)| (*id, file.clone())).collect()
         });
+        if originals.is_empty() && !seen.is_settled() && self.may_be_a_copy(seen, file) {
+            return Kin::Later;
+        }
         for (id, original) in originals {
             if !reaches(file, original.reached()) && !seen.is_settled() {
                 return Kin::Later;
@@ -60,6 +63,24 @@ impl Work {
             };
         }
         Kin::Stranger
+    }
+
+    /// Whether it begins like a file of which too little was seen to know its copies by it. The next
+    /// look at that one tells: it has grown, or it was truncated, and finds its copy.
+    fn may_be_a_copy(&self, seen: &Seen, file: &Content) -> bool {
+        let followed: BTreeSet<FileId> =
+            self.tracked.iter().filter(|t| !t.gone).map(|t| t.id).collect();
+        let short: Vec<Head> = self.files.checkpoint.read(|state| {
+            let own = state.files.iter().filter(|(id, f)| {
+                followed.contains(id)
+                    && f.key() != seen.key()
+                    && !f.head.is_empty()
+                    && !f.head.is_telling()
+                    && scan::is_rotated(f.name(), &seen.path)
+            });
+            own.map(|(_, f)| f.head).collect()
+        });
+        short.into_iter().any(|head| head.fits(file).unwrap_or(false))
     }
 
     /// The content of a file has been replaced. If its copy lies beside it, the rest is read there.

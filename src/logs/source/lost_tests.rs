@@ -82,3 +82,18 @@ fn what_was_truncated_and_renamed_between_two_looks_is_counted_after_a_kill() {
     assert_eq!(messages, ["four", "five"]);
     assert_eq!(bench.vanished(), text.len() as u64);
 }
+
+#[test]
+fn the_copy_of_what_has_hardly_begun_is_no_other_file() {
+    let mut bench = Bench::new(false);
+    bench.append("0.log", "a torn ");
+    assert!(bench.pass(2));
+    // The rest of the line, a copy, a truncation and another name before the next look.
+    bench.append("0.log", "line of another program\n");
+    fs::copy(bench.path("0.log"), bench.path("0.log-1")).unwrap();
+    fs::write(bench.path("0.log"), "").unwrap();
+    fs::rename(bench.path("0.log"), bench.path("0.log.1")).unwrap();
+    bench.append("0.log", "");
+    assert!(bench.pass(20));
+    assert_eq!(bench.messages().concat().replace(' ', ""), "atornlineofanotherprogram");
+}
