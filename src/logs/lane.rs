@@ -223,6 +223,19 @@ impl Lane {
         queue.building.is_empty() && queue.sealed.is_none()
     }
 
+    /// As many bytes as wait.
+    #[cfg(test)]
+    pub(super) fn held(&self) -> usize {
+        let queue = self.lock();
+        queue.building.size() + queue.sealed.as_ref().map_or(0, Batch::size)
+    }
+
+    /// No reader puts anything in any more.
+    #[cfg(test)]
+    pub(super) fn is_closed(&self) -> bool {
+        self.lock().open == 0
+    }
+
     /// Since when the oldest of what was read waits.
     pub(super) fn waiting_since(&self) -> Option<Instant> {
         let queue = self.lock();

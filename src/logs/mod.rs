@@ -23,6 +23,8 @@ pub mod store;
 mod sums;
 mod wake;
 mod works;
+#[cfg(test)]
+mod works_tests;
 
 pub use assemble::{Assembler, Break, Counts, IDLE};
 pub use checkpoint::OpenError;

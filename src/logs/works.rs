@@ -23,9 +23,9 @@ use crate::postgres::LogSettings;
 use crate::task::{Group, Stop};
 
 /// As much as the queues of all lanes hold together, beside what is being sent.
-const QUEUED_BYTES: usize = 16 * 1024 * 1024;
+pub(super) const QUEUED_BYTES: usize = 16 * 1024 * 1024;
 /// What a lane's batch holds at the least.
-const LEAST_BATCH: usize = 8 * 1024;
+pub(super) const LEAST_BATCH: usize = 8 * 1024;
 
 /// What a session tells of its server's log, where there is one.
 pub type Session = Option<watch::Receiver<Option<LogSettings>>>;
@@ -257,7 +257,7 @@ impl Works {
     }
 
     /// Counters and lanes of a source; a lane that is new gets its sender.
-    fn feed(
+    pub(super) fn feed(
         &self,
         source: &LogSource,
         wake: &Arc<Wake>,
@@ -335,7 +335,7 @@ impl Works {
 
     /// Runs a source to its end on a thread for blocking work; then its lanes are closed, however it
     /// ended.
-    async fn reading(
+    pub(super) async fn reading(
         self: Arc<Self>,
         source: String,
         feed: Feed,
