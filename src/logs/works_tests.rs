@@ -130,14 +130,12 @@ async fn nothing_stays_of_a_pod_that_is_gone() {
             known
         })
     };
-    // By the pod's name: whether its source leaves of itself, how reading ends, whether it is kept.
-    let failed = || Err(std::io::Error::other("no"));
-    let ends: [(&str, bool, fn() -> std::io::Result<()>, bool); 3] = [
-        ("gone", true, || Ok(()), false),
-        ("stays", false, || Ok(()), true),
-        ("failed", true, failed, true),
-    ];
-    for (name, leaves, read, kept) in ends {
+    // By the pod's name: whether its source leaves of itself, whether reading fails.
+    for (name, leaves, fails) in
+        [("gone", true, false), ("stays", false, false), ("failed", true, true)]
+    {
+        let kept = !leaves || fails;
+        let read = move || if fails { Err(std::io::Error::other("no")) } else { Ok(()) };
         let source = bench.pod(name);
         let wake = Arc::new(Wake::default());
         let feed = works.feed(&source, &wake, &bench.group).unwrap();

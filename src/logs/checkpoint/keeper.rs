@@ -77,6 +77,8 @@ pub(in crate::logs) struct Checkpoint {
     errors: IntCounter,
     saved_at: Option<SystemTime>,
     lost: bool,
+    /// The sources that are known to the generation before the last one, where that is used.
+    known_before: Option<Vec<String>>,
 }
 
 #[derive(Default)]
@@ -152,7 +154,9 @@ impl Checkpoint {
                 );
             }
         }
+        let known_before = (loaded == Loaded::Previous).then(|| state.known_sources.clone());
         let checkpoint = Self {
+            known_before,
             directory: directory.to_owned(),
             state: Mutex::new(Versioned { state, version: 1 }),
             saved: tokio::sync::Mutex::default(),
@@ -174,9 +178,10 @@ impl Checkpoint {
         self.saved_at
     }
 
-    /// There was a state, and nothing is left of it: what was sent already is not known.
-    pub(in crate::logs) fn is_lost(&self) -> bool {
-        self.lost
+    /// Whether there was one that is damaged or gone; for a source also where the generation before it
+    /// is used and does not know the source.
+    pub(in crate::logs) fn is_lost_to(&self, source: &str) -> bool {
+        self.lost || self.known_before.as_ref().is_some_and(|all| !all.iter().any(|s| s == source))
     }
 
     /// Looks at the state.
@@ -298,15 +303,15 @@ mod tests {
     async fn a_lost_checkpoint_is_told_from_a_first_start() {
         let directory = tempfile::tempdir().unwrap();
         let open = || Checkpoint::open(directory.path(), &Telemetry::new()).unwrap().0;
-        assert!(!open().is_lost());
+        assert!(!open().is_lost_to("s"));
         // Who ended before there was anything to keep leaves a first start behind.
         let first = open();
-        assert!(!first.is_lost());
+        assert!(!first.is_lost_to("s"));
         first.change(|state| state.known_sources.push("s".into()));
         assert!(first.save().await);
-        assert!(!open().is_lost());
+        assert!(!open().is_lost_to("s"));
         fs::remove_file(directory.path().join("checkpoint.json")).unwrap();
-        assert!(open().is_lost());
+        assert!(open().is_lost_to("s"));
     }
 
     #[tokio::test]

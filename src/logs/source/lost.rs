@@ -72,7 +72,7 @@ impl Work {
     /// After a lost checkpoint nobody knows what of the rotated files was sent: all are read that lie
     /// beside a pattern's names.
     pub(super) fn distrust(&mut self, found: &[Seen], now: Instant) {
-        if !self.files.checkpoint.is_lost() {
+        if !self.files.checkpoint.is_lost_to(&self.files.source) {
             return;
         }
         for seen in found {

@@ -1,8 +1,15 @@
 //! What is lost is counted: all of it, and nothing else.
 
 use std::fs;
+use std::time::{Duration, SystemTime};
 
 use super::tests::{Bench, line};
+
+/// Makes it a minute old.
+fn age(bench: &Bench, name: &str) {
+    let file = fs::File::options().append(true).open(bench.path(name)).unwrap();
+    file.set_modified(SystemTime::now() - Duration::from_secs(60)).unwrap();
+}
 
 #[test]
 fn what_came_between_the_glance_and_the_read_is_known() {
@@ -50,13 +57,7 @@ fn a_content_is_gone_whose_file_holds_another_that_nobody_follows() {
     bench.restart(None, None);
     fs::write(bench.path("0.log"), "").unwrap();
     fs::rename(bench.path("0.log"), bench.path("0.log.1")).unwrap();
-    let past = std::time::SystemTime::now() - std::time::Duration::from_secs(60);
-    fs::File::options()
-        .append(true)
-        .open(bench.path("0.log.1"))
-        .unwrap()
-        .set_modified(past)
-        .unwrap();
+    age(&bench, "0.log.1");
     bench.append("0.log", &line("three"));
     assert!(bench.pass(20));
     assert_eq!(bench.messages(), ["three"]);
@@ -96,4 +97,27 @@ fn the_copy_of_what_has_hardly_begun_is_no_other_file() {
     bench.append("0.log", "");
     assert!(bench.pass(20));
     assert_eq!(bench.messages().concat().replace(' ', ""), "atornlineofanotherprogram");
+}
+
+#[tokio::test]
+async fn a_source_that_only_the_damaged_checkpoint_knew_is_read_whole() {
+    let mut bench = Bench::new(false);
+    let save = async |bench: &Bench| {
+        bench.work.files.checkpoint.change(|state| state.spools.clear());
+        assert!(bench.work.files.checkpoint.save().await);
+    };
+    // Saved before the first look was over.
+    save(&bench).await;
+    bench.append("0.log", &line("one"));
+    assert!(bench.pass(2));
+    save(&bench).await;
+    fs::copy(bench.path("0.log"), bench.path("0.log-1")).unwrap();
+    age(&bench, "0.log-1");
+    fs::write(bench.path("0.log"), line("two")).unwrap();
+    fs::write(bench.path("../state/checkpoint.json"), "").unwrap();
+    bench.reload();
+    assert!(bench.pass(10));
+    let mut messages = bench.messages();
+    messages.sort_unstable();
+    assert_eq!(messages, ["one", "two"]);
 }

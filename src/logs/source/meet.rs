@@ -50,7 +50,7 @@ impl Work {
         self.learn_heads();
         self.meet_siblings(&found, now);
         // What was there before the first start may be left out; what may have been there since, not.
-        let lost = self.files.checkpoint.is_lost();
+        let lost = self.files.checkpoint.is_lost_to(&self.files.source);
         let known =
             self.files.checkpoint.read(|state| state.known_sources.contains(&self.files.source));
         // Most are followed already: of thousands each is looked up once.
