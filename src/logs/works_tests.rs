@@ -86,8 +86,8 @@ async fn the_queues_of_a_thousand_lanes_share_their_memory() {
         let id = bench.works.checkpoint.change(|state| state.name_file(file("pods/0")));
         let one = taken(id, &"x".repeat(RECORD));
         for lane in bench.works.lanes() {
-            while lane.has_room() {
-                lane.put(&one, &one.record, &Metadata::default(), Instant::now(), None);
+            while let Some(place) = lane.place() {
+                place.put(&one, &one.record, &Metadata::default(), Instant::now(), None);
             }
         }
         let held: usize = bench.works.lanes().iter().map(|lane| lane.held()).sum();
