@@ -28,7 +28,7 @@ const SCHEDULES_LONG: (u64, u64) = (2_000, 10_000);
 /// Steps in each.
 const STEPS: usize = 40;
 /// How many run at once: of its ten seconds a schedule computes a quarter of one, and waits else.
-const AT_ONCE: usize = 32;
+const AT_ONCE: usize = 24;
 
 #[test]
 fn nothing_is_lost_and_repeats_are_the_same() {

@@ -102,7 +102,7 @@ impl World {
     pub(super) fn new(seed: u64) -> Self {
         let mut random = Random::new(seed);
         let shape = Shape::new(&mut random);
-        let directory = Arc::new(TempDir::new().unwrap());
+        let directory = Arc::new(directory());
         let mut world = Self {
             seed,
             random,
@@ -434,6 +434,12 @@ impl World {
         }
         self.random.sleep(150);
     }
+}
+
+/// In memory where there is such a place: a killed process loses no page, and the checkpoints of so many
+/// agents keep a disk busy for seconds.
+fn directory() -> TempDir {
+    TempDir::new_in("/dev/shm").or_else(|_| TempDir::new()).unwrap()
 }
 
 impl Drop for World {
