@@ -99,6 +99,20 @@ fn the_copy_of_what_has_hardly_begun_is_no_other_file() {
     assert_eq!(bench.messages().concat().replace(' ', ""), "atornlineofanotherprogram");
 }
 
+#[test]
+fn what_was_met_empty_and_has_hardly_begun_goes_on_in_its_copy() {
+    let mut bench = Bench::new(false);
+    bench.append("0.log", "");
+    assert!(bench.pass(2));
+    bench.append("0.log", "a torn ");
+    assert!(bench.pass(2));
+    bench.append("0.log", "line of another program\n");
+    fs::copy(bench.path("0.log"), bench.path("0.log-1")).unwrap();
+    fs::write(bench.path("0.log"), "").unwrap();
+    assert!(bench.pass(20));
+    assert_eq!(bench.messages(), ["a torn line of another program"]);
+}
+
 #[tokio::test]
 async fn a_source_that_only_the_damaged_checkpoint_knew_is_read_whole() {
     let mut bench = Bench::new(false);

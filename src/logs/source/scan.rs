@@ -13,6 +13,11 @@ use super::content::Content;
 /// so long, in nanoseconds.
 const SETTLED: i64 = 2 * 1_000_000_000;
 
+/// How often a directory is listed again while files in it are renamed.
+const RETRIES: usize = 5;
+/// File systems take times from a clock that ticks so seldom, in nanoseconds.
+const TICK: i64 = 20 * 1_000_000;
+
 /// A file as a directory shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Seen {
@@ -102,8 +107,31 @@ pub(super) fn matching(patterns: &[String]) -> (Vec<Seen>, Vec<(PathBuf, io::Err
     (found, problems)
 }
 
-/// The regular files in a directory; none where it cannot be read.
+/// The regular files in a directory; none where it cannot be read. A listing may miss what is renamed
+/// while it is made: so it is made again until two in a row are the same, or nothing has changed.
 pub(super) fn directory(path: &Path) -> Vec<Seen> {
+    let names = |listing: &[Seen]| -> BTreeMap<(u64, u64), PathBuf> {
+        listing.iter().map(|seen| (seen.key(), seen.path.clone())).collect()
+    };
+    let mut began = now_ns();
+    let mut listing = list(path);
+    for _ in 0..RETRIES {
+        let changed = fs::metadata(path).map_or(i64::MIN, |meta| modified(&meta));
+        if changed < began.saturating_sub(TICK) {
+            break;
+        }
+        began = now_ns();
+        let again = list(path);
+        let same = names(&again) == names(&listing);
+        listing = again;
+        if same {
+            break;
+        }
+    }
+    listing
+}
+
+fn list(path: &Path) -> Vec<Seen> {
     let Ok(entries) = fs::read_dir(path) else { return Vec::new() };
     entries
         .filter_map(Result::ok)

@@ -218,14 +218,14 @@ impl Tracked {
         Ok(Glance::Changed)
     }
 
-    /// The head of a file that was met before it said anything, and waits to be read; once.
+    /// The head of a file that was met before it said much, and waits to be read, where it has grown.
     pub(super) fn learn_head(&mut self) -> Option<Head> {
         if self.head.is_telling() {
             return None;
         }
         let now = self.head.grown(self.file.as_ref()?).ok()??;
-        self.head = now;
-        now.is_telling().then_some(now)
+        let before = std::mem::replace(&mut self.head, now);
+        (now != before).then_some(now)
     }
 
     /// What the last glance saw is another content's.
