@@ -64,7 +64,13 @@ impl Head {
         self.length == 0
     }
 
-    /// Long enough to tell files apart without their inodes: as much as a time in milliseconds.
+    /// It grows no more.
+    pub(super) fn is_whole(self) -> bool {
+        self.length() == HEAD
+    }
+
+    /// Long enough to tell files apart without their inodes, where no more is there: a text log that
+    /// goes on needs more, for it begins with a time.
     pub(in crate::logs) fn is_telling(self) -> bool {
         self.length >= 16
     }

@@ -113,6 +113,24 @@ fn what_was_met_empty_and_has_hardly_begun_goes_on_in_its_copy() {
     assert_eq!(bench.messages(), ["a torn line of another program"]);
 }
 
+#[test]
+fn a_file_that_begins_in_the_same_second_is_no_copy() {
+    let mut bench = Bench::new(false);
+    let (one, two) = (line("one"), line("two"));
+    // Of the first so much was seen when the agent was killed; the second is begun and rotated meanwhile.
+    bench.append("0.log", &one[..20]);
+    assert!(bench.pass(2));
+    bench.append("0.log", &one[20..]);
+    fs::rename(bench.path("0.log"), bench.path("0.log.2")).unwrap();
+    bench.append("0.log.1", &two);
+    bench.append("0.log", "");
+    bench.restart(None, None);
+    assert!(bench.pass(20));
+    let mut messages = bench.messages();
+    messages.sort_unstable();
+    assert_eq!(messages, ["one", "two"]);
+}
+
 #[tokio::test]
 async fn a_source_that_only_the_damaged_checkpoint_knew_is_read_whole() {
     let mut bench = Bench::new(false);

@@ -220,7 +220,7 @@ impl Tracked {
 
     /// The head of a file that was met before it said much, and waits to be read, where it has grown.
     pub(super) fn learn_head(&mut self) -> Option<Head> {
-        if self.head.is_telling() {
+        if self.head.is_whole() {
             return None;
         }
         let now = self.head.grown(self.file.as_ref()?).ok()??;
