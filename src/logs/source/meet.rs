@@ -19,8 +19,6 @@ use crate::logs::stamp::Stamps;
 
 /// How long a name that leads nowhere is watched for what is put beside it.
 const REMEMBER: Duration = Duration::from_secs(600);
-/// How often a directory is listed again in which files are being renamed.
-const RETRIES: usize = 5;
 /// What came of meeting a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Met {
@@ -135,7 +133,7 @@ impl Work {
             let listing =
                 directories.entry(parent.clone()).or_insert_with(|| scan::directory(&parent));
             let moved = |seen: &Seen| seen.key() == file.key() && !scan::is_there(seen);
-            for _ in 0..RETRIES {
+            for _ in 0..scan::RETRIES {
                 if !listing.iter().any(moved) {
                     break;
                 }

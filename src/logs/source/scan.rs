@@ -14,7 +14,7 @@ use super::content::Content;
 const SETTLED: i64 = 2 * 1_000_000_000;
 
 /// How often a directory is listed again while files in it are renamed.
-const RETRIES: usize = 5;
+pub(super) const RETRIES: usize = 5;
 /// File systems take times from a clock that ticks so seldom, in nanoseconds.
 const TICK: i64 = 20 * 1_000_000;
 

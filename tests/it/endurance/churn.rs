@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use super::{Arrivals, Length, MIB, Usage, value};
+use super::{Arrivals, Length, MEMORY, MIB, Usage, all_logs, value};
 use crate::support::agent::Agent;
 use crate::support::loki::Stub;
 use crate::support::river::{append, record};
@@ -21,8 +21,6 @@ const PAUSE: Duration = Duration::from_millis(40);
 const NEW: usize = 200;
 /// What the agent may have open at rest beside the files.
 const OPEN_FILES: usize = 40;
-/// What the agent may take of memory of its own, even when it was built without optimisation.
-const MEMORY: f64 = 30.0 * MIB;
 
 /// Whoever makes the files, writes to them and deletes them.
 struct Writer {
@@ -82,12 +80,7 @@ fn files_come_and_go_and_leave_no_trace() {
     };
     let directory = Arc::new(TempDir::new().unwrap());
     let stub = Stub::start();
-    let configuration = format!(
-        "logs:\n  sources: [{{name: pg, files: [\"{}\"], server: s1, start: beginning}}]\n  loki: \
-         {{url: \"{}\"}}\n",
-        directory.path().join("*.log").display(),
-        stub.url()
-    );
+    let configuration = all_logs(directory.path(), &stub);
     let mut writer = Writer {
         directory: Arc::clone(&directory),
         written: 0,

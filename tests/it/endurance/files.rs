@@ -6,14 +6,12 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use super::{Arrivals, MIB, Usage};
+use super::{Arrivals, MEMORY, Usage, all_logs};
 use crate::support::agent::{Agent, sample};
 use crate::support::loki::Stub;
 use crate::support::river::{append, record};
 
 const FILES: usize = 1_000;
-/// What the agent may take of memory of its own, even when it was built without optimisation.
-const MEMORY: f64 = 30.0 * MIB;
 /// What is written to each file while Loki is away, bytes.
 const BACKLOG: usize = 64 * 1024;
 /// For so long it is watched while nothing is written, seconds.
@@ -23,12 +21,7 @@ const IDLE: u64 = 5;
 fn a_thousand_files_are_read_and_cost_little_at_rest() {
     let directory = Arc::new(TempDir::new().unwrap());
     let stub = Stub::start();
-    let configuration = format!(
-        "logs:\n  sources: [{{name: pg, files: [\"{}\"], server: s1, start: beginning}}]\n  loki: \
-         {{url: \"{}\"}}\n",
-        directory.path().join("*.log").display(),
-        stub.url()
-    );
+    let configuration = all_logs(directory.path(), &stub);
     let mut written = 0;
     let mut round = |files: usize, size: usize| {
         for file in 0..files {

@@ -19,6 +19,18 @@ use crate::support::agent::{Agent, sample};
 use crate::support::loki::{Entry, Stub};
 
 const MIB: f64 = 1024.0 * 1024.0;
+/// What the agent may take of memory of its own, even when it was built without optimisation.
+const MEMORY: f64 = 30.0 * MIB;
+
+/// A configuration that reads all of a directory's logs.
+fn all_logs(directory: &Path, stub: &Stub) -> String {
+    format!(
+        "logs:\n  sources: [{{name: pg, files: [\"{}\"], server: s1, start: beginning}}]\n  loki: \
+         {{url: \"{}\"}}\n",
+        directory.join("*.log").display(),
+        stub.url()
+    )
+}
 
 /// What the agent takes of the machine at one moment.
 #[derive(Clone, Copy, Debug)]

@@ -12,7 +12,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use tempfile::TempDir;
 
-use super::{Arrivals, Length, MIB, Usage, value};
+use super::{Arrivals, Length, MEMORY, MIB, Usage, value};
 use crate::support::agent::{Agent, sample};
 use crate::support::loki::Stub;
 use crate::support::river::{append, one_source, record};
@@ -31,8 +31,6 @@ const IN_HAND: f64 = 4.0 * MIB;
 const OPEN_FILES: usize = 40;
 /// What the checkpoint may hold at rest: some dozen files that were left lately, and those on disk.
 const CHECKPOINT: u64 = 64 * 1024;
-/// What the agent may take of memory of its own, even when it was built without optimisation.
-const MEMORY: f64 = 30.0 * MIB;
 
 /// The log's writer, and whoever rotates it.
 struct Writer {

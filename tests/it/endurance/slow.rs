@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use super::{Arrivals, MIB, Usage};
+use super::{Arrivals, MEMORY, Usage, all_logs};
 use crate::support::agent::Agent;
 use crate::support::loki::Stub;
 use crate::support::river::{append, record};
@@ -17,19 +17,12 @@ const BYTES: usize = 14_000;
 const ROUNDS: usize = 8;
 /// What was written to the others is sent before what the first one got so many rounds later.
 const LATER: usize = 6;
-/// What the agent may take of memory of its own, even when it was built without optimisation.
-const MEMORY: f64 = 30.0 * MIB;
 
 #[test]
 fn no_file_waits_for_another_that_is_too_much_for_loki() {
     let directory = Arc::new(TempDir::new().unwrap());
     let stub = Stub::start();
-    let configuration = format!(
-        "logs:\n  sources: [{{name: pg, files: [\"{}\"], server: s1, start: beginning}}]\n  loki: \
-         {{url: \"{}\"}}\n",
-        directory.path().join("*.log").display(),
-        stub.url()
-    );
+    let configuration = all_logs(directory.path(), &stub);
     let mut written = 0;
     let mut write = |file: usize, size: usize| {
         let text = format!("number {written} {}", "x".repeat(size));
