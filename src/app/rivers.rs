@@ -101,9 +101,9 @@ impl Rivers {
         Loaded { settings: self.settings.clone(), warnings: self.warnings.clone() }
     }
 
-    /// Stops in the order of flow; whether everything was finished in time.
-    pub(super) async fn stop(&self, drain: Duration, cut: Duration) -> bool {
+    /// Stops in the order of flow; names the tasks that were not finished in time.
+    pub(super) async fn stop(&self, drain: Duration, cut: Duration) -> Vec<&'static str> {
         let (logs, collect) = tokio::join!(self.logs.stop(drain, cut), self.collect.stop(cut, cut));
-        logs && collect
+        [logs, collect].concat()
     }
 }

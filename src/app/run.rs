@@ -61,19 +61,19 @@ pub async fn run(load: impl Fn() -> Result<Loaded, Vec<Problem>>) -> Result<(), 
 
     tracing::info!("stopping");
     house.leave();
-    let clean = house.rivers().stop(DRAIN, CUT).await;
+    let mut unfinished = house.rivers().stop(DRAIN, CUT).await;
     // What lingers here are sockets that the server has not closed; the end of the process is theirs.
     sessions.stop(Duration::ZERO, Duration::ZERO).await;
-    let closed = door.stop(Duration::from_secs(2), Duration::from_secs(1)).await;
-    if clean && closed {
+    unfinished.extend(door.stop(Duration::from_secs(2), Duration::from_secs(1)).await);
+    if unfinished.is_empty() {
         tracing::info!("stopped");
         Ok(())
     } else {
-        Err(Failure::Internal(
-            "stopped before everything was finished: what was not acknowledged is sent again at the \
-             next start"
-                .to_owned(),
-        ))
+        Err(Failure::Internal(format!(
+            "stopped before everything was finished ({}): what was not acknowledged is sent again at \
+             the next start",
+            unfinished.join(", ")
+        )))
     }
 }
 

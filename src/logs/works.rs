@@ -172,11 +172,12 @@ impl Works {
             readings: readings(source, session),
             checkpoint: Arc::clone(&self.checkpoint),
             counts: Arc::clone(&feed.counts),
+            stop: group.signal(),
         };
         let stop = group.signal();
-        let (bell, until) = (Arc::clone(&wake), stop.clone());
+        let bell = Arc::clone(&wake);
         let read = move || {
-            source::run(files, &mut desk, &bell, &until);
+            source::run(files, &mut desk, &bell);
             Ok(())
         };
         let name = source.name.clone();

@@ -1,11 +1,12 @@
 //! A group of tasks that one owner starts and stops.
 
+use std::collections::HashMap;
 use std::future::{Future, poll_fn};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{self, JoinSet};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Phase {
@@ -50,7 +51,20 @@ impl Stop {
 #[derive(Clone)]
 pub struct Group {
     phase: Arc<watch::Sender<Phase>>,
-    tasks: Arc<Mutex<JoinSet<()>>>,
+    tasks: Arc<Mutex<Tasks>>,
+}
+
+#[derive(Default)]
+struct Tasks {
+    running: JoinSet<()>,
+    names: HashMap<task::Id, &'static str>,
+}
+
+impl Tasks {
+    fn forget(&mut self, ended: Result<(task::Id, ()), task::JoinError>) {
+        let id = ended.map_or_else(|e| e.id(), |(id, ())| id);
+        self.names.remove(&id);
+    }
 }
 
 impl Default for Group {
@@ -71,38 +85,45 @@ impl Group {
 
     /// Starts a task. It must end soon after [`Stop::cut`]; one that does not is aborted and named.
     pub fn spawn(&self, name: &'static str, work: impl Future<Output = ()> + Send + 'static) {
-        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut tasks = self.lock();
         // Finished tasks are collected here, so that a long run holds no list of the dead.
-        while tasks.try_join_next().is_some() {}
-        tasks.spawn(async move {
+        while let Some(ended) = tasks.running.try_join_next_with_id() {
+            tasks.forget(ended);
+        }
+        let handle = tasks.running.spawn(async move {
             work.await;
             tracing::trace!(task = name, "task ended");
         });
+        tasks.names.insert(handle.id(), name);
     }
 
     /// Stops: tells all to drain, waits up to `drain`, then cuts and waits up to `cut` more.
-    /// Returns whether every task ended by itself.
-    pub async fn stop(&self, drain: Duration, cut: Duration) -> bool {
-        self.phase.send_replace(Phase::Draining);
-        if self.all_ended(drain).await {
-            return true;
+    /// Returns the names of the tasks that did not end by themselves.
+    pub async fn stop(&self, drain: Duration, cut: Duration) -> Vec<&'static str> {
+        for (phase, time) in [(Phase::Draining, drain), (Phase::Cut, cut)] {
+            self.phase.send_replace(phase);
+            if self.all_ended(time).await {
+                return Vec::new();
+            }
         }
-        self.phase.send_replace(Phase::Cut);
-        if self.all_ended(cut).await {
-            return true;
-        }
-        self.tasks.lock().unwrap_or_else(PoisonError::into_inner).abort_all();
-        false
+        let mut tasks = self.lock();
+        tasks.running.abort_all();
+        tasks.names.values().copied().collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Tasks> {
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn all_ended(&self, within: Duration) -> bool {
         // The lock is held for one poll at a time, so that tasks may start others meanwhile.
-        let next = || {
-            poll_fn(|context| {
-                self.tasks.lock().unwrap_or_else(PoisonError::into_inner).poll_join_next(context)
-            })
+        let next = || poll_fn(|context| self.lock().running.poll_join_next_with_id(context));
+        let all = async {
+            while let Some(ended) = next().await {
+                self.lock().forget(ended);
+            }
         };
-        tokio::time::timeout(within, async { while next().await.is_some() {} }).await.is_ok()
+        tokio::time::timeout(within, all).await.is_ok()
     }
 }
 
@@ -115,15 +136,16 @@ mod tests {
         let group = Group::new();
         let stop = group.signal();
         group.spawn("polite", async move { stop.draining().await });
-        assert!(group.stop(Duration::from_secs(5), Duration::ZERO).await);
+        assert!(group.stop(Duration::from_secs(5), Duration::ZERO).await.is_empty());
 
         let group = Group::new();
         let stop = group.signal();
         group.spawn("late", async move { stop.cut().await });
-        assert!(group.stop(Duration::from_millis(1), Duration::from_secs(5)).await);
+        assert!(group.stop(Duration::from_millis(1), Duration::from_secs(5)).await.is_empty());
 
         let group = Group::new();
         group.spawn("stuck", std::future::pending());
-        assert!(!group.stop(Duration::from_millis(1), Duration::from_millis(1)).await);
+        group.spawn("done", async {});
+        assert_eq!(group.stop(Duration::from_millis(1), Duration::from_millis(1)).await, ["stuck"]);
     }
 }

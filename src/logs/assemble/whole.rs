@@ -57,6 +57,20 @@ impl Assembler {
         self.torn = None;
     }
 
+    /// What follows is lost, and with it what is not whole. Says where the first of it begins; none where
+    /// all is whole.
+    pub fn abandon(&mut self) -> Option<u64> {
+        let open = self.records.iter_mut().filter(|open| !open.whole);
+        let first = open.fold(None, |first: Option<u64>, open| {
+            open.hollow = true;
+            first.or(Some(open.record.bytes.start))
+        });
+        self.finish_where(|_| true);
+        self.last = None;
+        self.torn = None;
+        first
+    }
+
     /// The next whole record, in the order of first lines.
     pub fn ready(&mut self) -> Option<Record> {
         self.next_whole().map(|record| *record)

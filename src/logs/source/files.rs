@@ -43,12 +43,14 @@ pub(in crate::logs) struct Files {
     pub(in crate::logs) readings: Readings,
     pub(in crate::logs) checkpoint: Arc<Checkpoint>,
     pub(in crate::logs) counts: Arc<SourceCounts>,
+    /// Once it begins nothing more is read.
+    pub(in crate::logs) stop: Stop,
 }
 
 /// Reads until the stop begins, or the source has left. Blocking.
-pub(in crate::logs) fn run(files: Files, desk: &mut dyn Desk, wake: &Wake, stop: &Stop) {
+pub(in crate::logs) fn run(files: Files, desk: &mut dyn Desk, wake: &Wake) {
     let mut work = Work::new(files, Instant::now());
-    while !stop.is_draining() {
+    while !work.files.stop.is_draining() {
         match work.step(desk, Instant::now()) {
             Some(Look::Busy) => {}
             Some(Look::Full) => wake.wait(POLL),
@@ -154,7 +156,8 @@ impl Work {
         let mut outcome = Look::Quiet;
         let mut catching_up = false;
         let mut at = 0;
-        while at < self.tracked.len() {
+        // A turn over thousands of files takes its time, and a stop has little.
+        while at < self.tracked.len() && !self.files.stop.is_draining() {
             if catching_up && !self.tracked[at].caught_up {
                 at += 1;
                 continue;

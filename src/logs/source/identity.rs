@@ -69,10 +69,15 @@ impl Head {
         self.length() == HEAD
     }
 
-    /// Long enough to tell files apart without their inodes, where no more is there: a text log that
-    /// goes on needs more, for it begins with a time.
+    /// Long enough to tell a file from others without their inodes, although it may have grown since: in
+    /// each format it holds the time of the first line, to the millisecond, and something behind it.
     pub(in crate::logs) fn is_telling(self) -> bool {
-        self.length >= 16
+        self.length >= 64
+    }
+
+    /// All that a file of this size holds, and not next to nothing.
+    pub(in crate::logs) fn is_all_of(self, size: u64) -> bool {
+        self.length >= 16 && u64::from(self.length) == size
     }
 }
 

@@ -8,6 +8,7 @@ use super::content::Content;
 use super::files::Work;
 use super::identity::Head;
 use super::scan::{self, Seen};
+use super::track::count_truncated;
 use crate::logs::checkpoint::{FileId, FileState, Mark};
 
 /// What a file beside a known one is to it.
@@ -28,7 +29,8 @@ impl Work {
     pub(super) fn kin(&self, seen: &Seen, file: &Content) -> Kin {
         // Of thousands that may be known, few begin alike: those alone are looked at.
         let other = |f: &FileState| {
-            f.source == self.files.source && f.key() != seen.key() && f.head.is_telling()
+            let alike = f.end.unwrap_or(f.size) == seen.size && f.head.is_all_of(seen.size);
+            f.source == self.files.source && f.key() != seen.key() && (f.head.is_telling() || alike)
         };
         let lengths: BTreeSet<usize> = self.files.checkpoint.read(|state| {
             state.files.values().filter(|f| other(f)).map(|f| f.head.length()).collect()
@@ -118,14 +120,9 @@ impl Work {
                 tracked.go_on_in(seen, file, now);
             }
             None => {
+                tracked.lose();
                 let vanished = known_size.saturating_sub(tracked.least_end());
-                self.files.counts.vanished_bytes.add(vanished);
-                if vanished > 0 {
-                    tracing::warn!(
-                        file = %path.display(), bytes = vanished,
-                        "truncated before all of it was read; let rotation keep a copy for longer"
-                    );
-                }
+                count_truncated(&self.files.counts, &path, vanished);
                 // What is in memory is given out; only a restart would lose that too, and count it.
                 let (id, left) = (tracked.id, tracked.least_end());
                 self.files.checkpoint.change(|state| {
@@ -133,7 +130,6 @@ impl Work {
                         file.size = left;
                     }
                 });
-                tracked.lose();
             }
         }
         self.note_replaced(at);

@@ -308,6 +308,15 @@ impl FileReader {
         self.assembler.finish();
     }
 
+    /// Drops what is here in part: records that may have further lines, and the line without an end.
+    /// Returns how many bytes.
+    pub(super) fn abandon(&mut self) -> u64 {
+        let end = self.end();
+        let kept = self.assembler.abandon().unwrap_or(self.offset());
+        self.lines = Lines::new(kept, &[]);
+        end.saturating_sub(kept)
+    }
+
     /// Gives out whole records; false when a route has no room.
     fn hand_out(
         &mut self,

@@ -17,6 +17,7 @@ use crate::config::Start;
 use crate::logs::checkpoint::{Checkpoint, FileId, Mark};
 use crate::logs::count::SourceCounts;
 use crate::metric::Labels;
+use crate::task::Group;
 use crate::telemetry::Telemetry;
 
 /// Whoever takes every record, or none when full; acknowledged when the test says so.
@@ -25,7 +26,7 @@ pub(super) struct Taker {
     pub(super) taken: Vec<(String, FileId, Mark)>,
     pub(super) full: bool,
     /// It is full after so many more.
-    room: Option<usize>,
+    pub(super) room: Option<usize>,
     /// What is written to a file in the moment before it is read.
     pub(super) late: Option<(PathBuf, String)>,
 }
@@ -58,6 +59,7 @@ pub(super) struct Bench {
     pub(super) work: Work,
     pub(super) taker: Taker,
     now: Instant,
+    group: Group,
 }
 
 impl Bench {
@@ -67,9 +69,10 @@ impl Bench {
         let pattern = directory.path().join("pod/*.log").display().to_string();
         let state = directory.path().join("state");
         let (checkpoint, _) = Checkpoint::open(&state, &Telemetry::new()).unwrap();
-        let files = files(vec![pattern], leaves, Arc::new(checkpoint));
+        let group = Group::new();
+        let files = files(vec![pattern], leaves, Arc::new(checkpoint), &group);
         let now = Instant::now();
-        Self { directory, work: Work::new(files, now), taker: Taker::default(), now }
+        Self { directory, work: Work::new(files, now), taker: Taker::default(), now, group }
     }
 
     /// Another run on the same checkpoint, with what is configured now.
@@ -77,7 +80,7 @@ impl Bench {
         let own = |text: Option<&str>| text.map(str::to_owned);
         let old = &self.work.files;
         let patterns = old.patterns.read().unwrap().clone();
-        let mut files = files(patterns, old.leaves, Arc::clone(&old.checkpoint));
+        let mut files = files(patterns, old.leaves, Arc::clone(&old.checkpoint), &self.group);
         files.readings = Readings::new(None, own(line_prefix), own(time_zone));
         self.work = Work::new(files, self.now);
         self.taker = Taker::default();
@@ -89,7 +92,8 @@ impl Bench {
         let old = &self.work.files;
         let patterns = old.patterns.read().unwrap().clone();
         let (checkpoint, _) = Checkpoint::open(&state, &Telemetry::new()).unwrap();
-        self.work = Work::new(files(patterns, old.leaves, Arc::new(checkpoint)), self.now);
+        let files = files(patterns, old.leaves, Arc::new(checkpoint), &self.group);
+        self.work = Work::new(files, self.now);
         self.taker = Taker::default();
     }
 
@@ -134,7 +138,7 @@ impl Bench {
     }
 }
 
-fn files(patterns: Vec<String>, leaves: bool, checkpoint: Arc<Checkpoint>) -> Files {
+fn files(patterns: Vec<String>, leaves: bool, checkpoint: Arc<Checkpoint>, group: &Group) -> Files {
     Files {
         source: "s".to_owned(),
         patterns: Arc::new(RwLock::new(patterns)),
@@ -144,6 +148,7 @@ fn files(patterns: Vec<String>, leaves: bool, checkpoint: Arc<Checkpoint>) -> Fi
         readings: Readings::new(None, None, None),
         checkpoint,
         counts: Arc::new(SourceCounts::new("s", Labels::default())),
+        stop: group.signal(),
     }
 }
 
@@ -360,6 +365,21 @@ fn a_file_whose_inode_another_one_has_is_forgotten() {
     });
     assert!(bench.pass(80));
     assert_eq!(bench.work.files.checkpoint.read(|state| state.files.len()), 1);
+}
+
+#[test]
+fn a_stop_ends_a_turn_between_two_files() {
+    let mut bench = Bench::new(false);
+    for name in ["0.log", "1.log"] {
+        bench.append(name, &line(name));
+    }
+    assert!(bench.pass(2));
+    bench.append("0.log", &line("late"));
+    let group = std::mem::take(&mut bench.group);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    runtime.block_on(group.stop(Duration::ZERO, Duration::ZERO));
+    assert!(bench.pass(2));
+    assert_eq!(bench.messages(), ["0.log", "1.log"]);
 }
 
 #[test]

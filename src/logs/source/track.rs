@@ -1,6 +1,7 @@
 //! One file that is followed: its readings, and what its size, time and name say about it.
 
 use std::io;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::arrived::Arrived;
@@ -268,7 +269,7 @@ impl Tracked {
         } else if full {
             Look::Full
         } else {
-            self.rest(now)
+            self.rest(counts, now)
         })
     }
 
@@ -333,7 +334,7 @@ impl Tracked {
     }
 
     /// What a file does that is read to its end.
-    fn rest(&mut self, now: Instant) -> Look {
+    fn rest(&mut self, counts: &SourceCounts, now: Instant) -> Look {
         if self.finishing {
             return if self.readers.iter().all(FileReader::is_settled) {
                 Look::Done
@@ -346,7 +347,7 @@ impl Tracked {
         // What is compressed does not grow.
         let whole = self.file.as_ref().is_some_and(Content::is_packed);
         if self.gone || (!self.linked && (whole || quiet >= grace)) {
-            self.finish(now);
+            self.finish(counts, now);
             return Look::Ended;
         }
         Look::Quiet
@@ -371,15 +372,22 @@ impl Tracked {
         self.readers.clear();
     }
 
-    /// No more of it will be read: what is open is whole.
-    fn finish(&mut self, now: Instant) {
+    /// No more of it will be read: what is open is whole. But what an earlier run may have sent whole, and
+    /// is here in part, for the rest is gone, is not sent in a second form.
+    fn finish(&mut self, counts: &SourceCounts, now: Instant) {
         self.finishing = true;
         if let Some(file) = &self.file {
             file.rest();
         }
+        let mut dropped = 0;
         for reader in &mut self.readers {
-            reader.finish(now);
+            if self.gone && reader.end() < self.shaped {
+                dropped = dropped.max(reader.abandon());
+            } else {
+                reader.finish(now);
+            }
         }
+        count_truncated(counts, &self.seen.path, dropped);
     }
 
     /// The same content lies in another file now.
@@ -436,5 +444,16 @@ impl Tracked {
                 None => at += 1,
             }
         }
+    }
+}
+
+/// Counts what was truncated before it was read, and says so.
+pub(super) fn count_truncated(counts: &SourceCounts, path: &Path, bytes: u64) {
+    counts.vanished_bytes.add(bytes);
+    if bytes > 0 {
+        tracing::warn!(
+            file = %path.display(), bytes,
+            "truncated before all of it was read; let rotation keep a copy for longer"
+        );
     }
 }

@@ -132,7 +132,7 @@ impl Watch {
 
     /// Ends the collector; whether it ended by itself.
     pub(super) fn stop(&self, drain: Duration, cut: Duration) -> bool {
-        self.runtime.block_on(self.group.stop(drain, cut))
+        self.runtime.block_on(self.group.stop(drain, cut)).is_empty()
     }
 }
 

@@ -83,7 +83,7 @@ impl World {
         counted = self.counted();
         if let Some(agent) = self.agent.take() {
             let page = agent.metrics();
-            let log = agent.end_and_tell();
+            let log = agent.stop_and_tell();
             assert!(
                 lost(&log) >= vanished(&page),
                 "{}: what is counted is told\n{log}",

@@ -308,7 +308,7 @@ impl World {
         let Some(agent) = self.agent.take() else { return };
         if self.random.once_in(6) {
             let page = agent.metrics();
-            let log = agent.end_and_tell();
+            let log = agent.stop_and_tell();
             self.counted += lost(&log).max(vanished(&page));
             self.logs += &(log + "stopped\n");
         } else {

@@ -170,14 +170,6 @@ impl Agent {
         self.last_words()
     }
 
-    /// The same, where a busy machine may leave it too little time to finish.
-    pub fn end_and_tell(mut self) -> String {
-        signal(self.child.id(), "TERM");
-        let code = self.await_end();
-        assert!(code == 0 || code == 70, "{code}: {}", self.log());
-        self.last_words()
-    }
-
     /// The log of an agent that has ended, once all of it is read.
     fn last_words(&self) -> String {
         let deadline = Instant::now() + Duration::from_secs(5);

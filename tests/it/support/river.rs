@@ -108,10 +108,10 @@ impl River {
     pub fn stop(self, drain: Duration) -> bool {
         let Self { runtime, group, shipper, .. } = self;
         drop(shipper);
-        let ended = runtime.block_on(group.stop(drain, Duration::from_secs(5)));
+        let left = runtime.block_on(group.stop(drain, Duration::from_secs(5)));
         drop(group);
         runtime.shutdown_timeout(Duration::from_secs(5));
-        ended
+        left.is_empty()
     }
 
     /// As a SIGKILL would: nothing is finished.

@@ -89,7 +89,7 @@ fn every_trouble_has_its_reason_and_one_sentence() {
             scope.spawn(|| troubled(&configuration, &refusing)).join().unwrap()
         });
         drop(kept);
-        assert!(group.stop(Duration::from_secs(10), Duration::ZERO).await);
+        assert!(group.stop(Duration::from_secs(10), Duration::ZERO).await.is_empty());
         // What ends by itself is seen by itself.
         std::thread::scope(|scope| scope.spawn(|| ended(agent, &mut starting)).join().unwrap());
     });
