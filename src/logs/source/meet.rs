@@ -90,9 +90,11 @@ impl Work {
         // A name that leads nowhere may come back after several rotations.
         self.names.retain(|_, named| now - named.seen < REMEMBER);
         let mut looked: BTreeMap<(u64, u64), i64> = BTreeMap::new();
+        let waited_for: BTreeSet<PathBuf> =
+            self.waiting.values().flat_map(|path| scan::origins(path)).collect();
         for seen in found {
             let before = self.names.get(&seen.path).map(|named| named.looked);
-            let waits = self.waiting.values().any(|path| scan::is_rotated(&seen.path, path));
+            let waits = waited_for.contains(&seen.path);
             let until = before.filter(|_| waits).unwrap_or(seen.modified);
             if before != Some(until) {
                 looked.insert(seen.key(), until);
@@ -143,11 +145,11 @@ impl Work {
             let same = listing.iter().find(|seen| seen.key() == file.key());
             let opened = same.and_then(|seen| Some((seen, fitting(seen, &file)?))).or_else(|| {
                 // Copied away, and truncated, removed or compressed: the copy goes on where it
-                // stopped. Those of what is done are not even opened.
-                listing
+                // stopped. Those of what is done are not even looked for.
+                let wanted: &[Seen] = if file.is_done() { &[] } else { listing };
+                wanted
                     .iter()
                     .filter(|seen| scan::is_rotated(&path, &seen.path))
-                    .filter(|_| !file.is_done())
                     .filter(|seen| beginnings.are_alike(seen, file.head))
                     .find_map(|seen| Some((seen, fitting(seen, &file)?)))
             });
@@ -261,8 +263,9 @@ impl Work {
             }
             // By the next look the name has been seen again, and its file may be newer.
             let waited = self.waiting.contains_key(&seen.key());
-            let newer = self.names.iter().find(|(path, named)| {
-                (waited || seen.modified >= named.looked) && scan::is_rotated(path, &seen.path)
+            let newer = scan::origins(&seen.path).find_map(|path| {
+                let named = self.names.get(&path)?;
+                (waited || seen.modified >= named.looked).then_some((path, named))
             });
             let Some((path, named)) = newer else { continue };
             let kept_its_name = by_path.get(path.as_path()) == Some(&named.key);
@@ -270,7 +273,7 @@ impl Work {
             // So is what gzip is still writing; when it is whole, it gets the time of the original.
             let at_once = !waited && !kept_its_name && !scan::is_gzip(&seen.path);
             if at_once || seen.is_settled() {
-                new.push((seen, path.clone()));
+                new.push((seen, path));
             }
         }
         self.waiting = waiting;

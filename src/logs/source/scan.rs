@@ -1,8 +1,10 @@
 //! Looking at directories: which files the patterns match now, and which others lie beside them.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs::{self, File, Metadata};
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -145,13 +147,20 @@ fn list(path: &Path) -> Vec<Seen> {
 /// Whether `sibling` is a name that a rotation gives to `path`: `NAME.…` or `NAME-…` in the same
 /// directory. It may have been compressed by gzip since.
 pub(super) fn is_rotated(path: &Path, sibling: &Path) -> bool {
-    if path.parent() != sibling.parent() {
-        return false;
-    }
-    let (Some(name), Some(other)) = (path.file_name(), sibling.file_name()) else { return false };
-    let (name, other) = (name.to_string_lossy(), other.to_string_lossy());
-    let Some(rest) = other.strip_prefix(&*name) else { return false };
-    rest.starts_with(['.', '-']) && (is_gzip(sibling) || !is_packed(sibling))
+    let own = path.file_name().map(OsStr::as_bytes);
+    path.parent() == sibling.parent() && stems(sibling).any(|stem| Some(stem) == own)
+}
+
+/// The paths to which a rotation may have given this one as a name, the shortest first. Of thousands in a
+/// directory few are asked for.
+pub(super) fn origins(sibling: &Path) -> impl Iterator<Item = PathBuf> {
+    stems(sibling).map(|stem| sibling.with_file_name(OsStr::from_bytes(stem)))
+}
+
+fn stems(sibling: &Path) -> impl Iterator<Item = &[u8]> {
+    let readable = is_gzip(sibling) || !is_packed(sibling);
+    let name = sibling.file_name().filter(|_| readable).map_or(&b""[..], OsStr::as_bytes);
+    memchr::memchr2_iter(b'.', b'-', name).filter(|end| *end > 0).map(|end| &name[..end])
 }
 
 /// Whether it is one that gzip has made.
@@ -199,5 +208,10 @@ mod tests {
         assert!(yes("/l/pg.log.1.gz"));
         assert!(!yes("/l/pg.log") && !yes("/l/pg.log.1.xz") && !yes("/l/pg.logs"));
         assert!(!yes("/m/pg.log.1") && !yes("/l/other.log.1"));
+        let origins: Vec<_> = origins(Path::new("/l/.a-b.log-2.gz")).collect();
+        assert_eq!(
+            origins,
+            ["/l/.a", "/l/.a-b", "/l/.a-b.log", "/l/.a-b.log-2"].map(PathBuf::from)
+        );
     }
 }
