@@ -1,16 +1,19 @@
 //! Formats: what one server writes as text, csv and json at once becomes the same records, whatever is
 //! put around its lines.
 
+mod secrets;
+mod wrapped;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 use std::sync::LazyLock;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use pgvigil::logs::{Assembler, Key, Part, Prefix, Reading, Record, Severity};
 use serde_json::{Map, Value};
 
+use self::wrapped::{cnpg, cri};
 use crate::support::loki::Stub;
 use crate::support::postgres::{Cluster, Options, Stop, majors};
 use crate::support::river::Bed;
@@ -250,151 +253,6 @@ fn three_formats_of_one_run_are_equal_records() {
     }
 }
 
-/// A runtime's or operator's way to keep a log.
-type Wrap = fn(&str) -> String;
-
-/// Kubernetes: lines in parts of a few thousand bytes, another stream's between them.
-fn cri(log: &str) -> String {
-    let mut text = String::new();
-    for (number, line) in log.split_terminator('\n').enumerate() {
-        let mut rest = line;
-        while rest.len() > 3000 {
-            let cut = (3000..).find(|at| rest.is_char_boundary(*at)).unwrap();
-            text.push_str(&format!(
-                "2026-03-04T09:15:01.2{number:05}Z stderr P {}\n",
-                &rest[..cut]
-            ));
-            if cut % 2 == 0 {
-                text.push_str("2026-03-04T09:15:01.2Z stdout F noise\n");
-            }
-            rest = &rest[cut..];
-        }
-        text.push_str(&format!("2026-03-04T09:15:01.2{number:05}+00:00 stderr F {rest}\n"));
-    }
-    text
-}
-
-fn docker(log: &str) -> String {
-    let mut text = String::new();
-    let mut put = |part: &str| {
-        let log = Value::from(part);
-        text.push_str(&format!(
-            "{{\"log\":{log},\"stream\":\"stderr\",\"time\":\"2026-03-04T09:15:01.2Z\"}}\n"
-        ));
-    };
-    for line in log.split_terminator('\n') {
-        let mut rest = line;
-        while rest.len() > 16_384 {
-            let cut = (16_384..).find(|at| rest.is_char_boundary(*at)).unwrap();
-            put(&rest[..cut]);
-            rest = &rest[cut..];
-        }
-        put(&format!("{rest}\n"));
-    }
-    text
-}
-
-fn pebble(log: &str) -> String {
-    log.split_terminator('\n')
-        .map(|line| format!("2026-03-04T09:15:01.207Z [postgresql] {line}\n"))
-        .collect()
-}
-
-/// csvlog's columns as CloudNativePG names them.
-fn cnpg(csv: &str) -> String {
-    const NAMES: [&str; 26] = [
-        "log_time",
-        "user_name",
-        "database_name",
-        "process_id",
-        "connection_from",
-        "session_id",
-        "session_line_num",
-        "command_tag",
-        "session_start_time",
-        "virtual_transaction_id",
-        "transaction_id",
-        "error_severity",
-        "sql_state_code",
-        "message",
-        "detail",
-        "hint",
-        "internal_query",
-        "internal_query_pos",
-        "context",
-        "query",
-        "query_pos",
-        "location",
-        "application_name",
-        "backend_type",
-        "leader_pid",
-        "query_id",
-    ];
-    let mut text = String::new();
-    let mut record = Map::new();
-    let mut value = String::new();
-    let (mut column, mut quoted) = (0, false);
-    let mut letters = csv.chars().peekable();
-    while let Some(letter) = letters.next() {
-        match letter {
-            '"' if quoted && letters.peek() == Some(&'"') => {
-                letters.next();
-                value.push('"');
-            }
-            '"' => quoted = !quoted,
-            ',' | '\n' if !quoted => {
-                let value = std::mem::take(&mut value);
-                if !value.is_empty() {
-                    record.insert(NAMES[column].to_owned(), value.into());
-                }
-                column += 1;
-                if letter == '\n' {
-                    let record = Value::Object(std::mem::take(&mut record));
-                    text.push_str(&format!(
-                        "{{\"level\":\"info\",\"ts\":\"2026-03-04T09:15:01.2Z\",\"logger\":\"postgres\",\"msg\":\"record\",\"record\":{record}}}\n"
-                    ));
-                    column = 0;
-                }
-            }
-            other => value.push(other),
-        }
-    }
-    text
-}
-
-/// What a runtime or an operator puts around the lines changes nothing.
-#[test]
-fn wrapped_logs_are_the_same_records() {
-    for written in WRITTEN.iter().filter(|written| matches!(written.major, 13 | 18)) {
-        let prefix = Some(prefix(written.major));
-        let bare = parse(&written.stderr, prefix).0;
-        let csv = parse(&written.csv, None).0;
-        let wraps: [(&str, Wrap); 4] = [
-            ("cri", cri),
-            ("docker", docker),
-            ("pebble", pebble),
-            ("pebble in cri", |log| cri(&pebble(log))),
-        ];
-        for (name, wrap) in wraps {
-            for (log, wanted) in [(&written.stderr, &bare), (&written.csv, &csv)] {
-                let (mut records, _) = parse(&wrap(log), prefix);
-                records.retain(|record| record["line"] != "noise");
-                same(name, wanted, &records);
-            }
-        }
-        let records = parse(&cnpg(&written.csv), None).0;
-        assert_eq!(csv.len(), records.len());
-        for (a, b) in csv.iter().zip(&records) {
-            // The wrapper leaves out what is empty.
-            let line = a["line"].as_str().unwrap();
-            assert_eq!(line.replace("\nDETAIL:  \n", "\n"), b["line"].as_str().unwrap());
-            for key in a.keys().filter(|key| !matches!(key.as_str(), "line" | "start" | "end")) {
-                assert_eq!(a[key], b[key], "{key}");
-            }
-        }
-    }
-}
-
 /// The agent counts the same in each format, and says where records are missing.
 #[test]
 fn figures_are_the_same_in_each_format() {
@@ -481,144 +339,4 @@ fn figures_are_the_same_in_each_format() {
         assert_eq!((of("damaged", missing, &[]), of("damaged", repeated, &[])), (1.0, 1.0));
         assert!(river.stop(Duration::from_secs(10)));
     }
-}
-
-/// A record as csvlog and as jsonlog, as far as the corpus of secrets needs it.
-fn written_as(record: &Record) -> (String, Map<String, Value>) {
-    let quoted = |text: Option<&str>| {
-        text.map_or(String::new(), |text| format!("\"{}\"", text.replace('"', "\"\"")))
-    };
-    let field = |key: Key| quoted(record.field(key));
-    let part = |part: Part| quoted(record.part(part));
-    let severity = record.severity.map_or("LOG", Severity::as_str);
-    let code = record.sqlstate.map_or("00000".to_owned(), |code| code.to_string());
-    let columns = [
-        "2026-03-04 09:15:01.207 UTC".to_owned(),
-        field(Key::User),
-        field(Key::Dbname),
-        "4411".to_owned(),
-        String::new(),
-        "69a7f9b1.113b".to_owned(),
-        "1".to_owned(),
-        field(Key::Ps),
-        "2026-03-04 09:10:25 UTC".to_owned(),
-        String::new(),
-        "0".to_owned(),
-        severity.to_owned(),
-        code.clone(),
-        quoted(Some(record.message())),
-        part(Part::Detail),
-        part(Part::Hint),
-        part(Part::Query),
-        String::new(),
-        part(Part::Context),
-        part(Part::Statement),
-        String::new(),
-        part(Part::Location),
-        field(Key::ApplicationName),
-        "\"client backend\"".to_owned(),
-        String::new(),
-        "0".to_owned(),
-    ];
-    let mut json = Map::new();
-    let mut put = |name: &str, value: Option<&str>| {
-        if let Some(value) = value {
-            json.insert(name.to_owned(), value.into());
-        }
-    };
-    put("timestamp", Some("2026-03-04 09:15:01.207 UTC"));
-    for key in [Key::User, Key::Dbname, Key::Ps, Key::ApplicationName] {
-        put(key.as_str(), record.field(key));
-    }
-    put("error_severity", Some(severity));
-    put("state_code", Some(&code));
-    put("message", Some(record.message()));
-    for (name, part) in [
-        ("detail", Part::Detail),
-        ("hint", Part::Hint),
-        ("internal_query", Part::Query),
-        ("context", Part::Context),
-        ("statement", Part::Statement),
-    ] {
-        put(name, record.part(part));
-    }
-    (columns.join(","), json)
-}
-
-/// The corpus of secrets, written in the other formats: masked as in the text log, and none passes.
-#[test]
-fn secrets_are_masked_alike_in_every_format() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/logs/secrets");
-    let folder = tempfile::TempDir::new().unwrap();
-    let mut compared = 0;
-    for name in ["connections", "roles", "values"] {
-        let file = root.join(format!("{name}.log"));
-        let text = fs::read_to_string(&file).unwrap();
-        let prefix = Prefix::guess(text.as_bytes()).unwrap();
-        let mut assembler = Assembler::new(Reading::new(Some(prefix.as_str()), None, None));
-        let mut at = 0;
-        for line in text.split_inclusive('\n') {
-            let end = at + line.len() as u64;
-            assembler.line(line.trim_end_matches('\n').as_bytes(), at..end, Instant::now());
-            at = end;
-        }
-        assembler.finish();
-        let records: Vec<Record> = std::iter::from_fn(|| assembler.ready())
-            .filter(|record| !record.is_plain() && !record.is_late())
-            .collect();
-        let (mut csv, mut json, mut cnpg) = (String::new(), String::new(), String::new());
-        for record in &records {
-            let (columns, object) = written_as(record);
-            csv.push_str(&format!("{columns}\n"));
-            let object = Value::Object(object);
-            json.push_str(&format!("{object}\n"));
-            let names = [
-                ("\"timestamp\"", "\"log_time\""),
-                ("\"user\"", "\"user_name\""),
-                ("\"dbname\"", "\"database_name\""),
-                ("\"ps\"", "\"command_tag\""),
-                ("\"state_code\"", "\"sql_state_code\""),
-                ("\"statement\"", "\"query\""),
-            ];
-            let mut wrapped = Map::new();
-            for (key, value) in object.as_object().unwrap() {
-                let quoted = format!("\"{key}\"");
-                let own = names
-                    .iter()
-                    .find(|(json, _)| *json == quoted)
-                    .map(|(_, csv)| csv.trim_matches('"'));
-                wrapped.insert(own.unwrap_or(key).to_owned(), value.clone());
-            }
-            let wrapped = Value::Object(wrapped);
-            cnpg.push_str(&format!(
-                "{{\"level\":\"info\",\"msg\":\"record\",\"record\":{wrapped}}}\n"
-            ));
-        }
-        for level in ["credentials", "literals"] {
-            let (all, _) = parse_masked(&file, Some(prefix.as_str()), level);
-            let wanted: Vec<&str> = all
-                .iter()
-                .filter(|record| record.contains_key("severity"))
-                .map(|record| record["line"].as_str().unwrap())
-                .collect();
-            assert_eq!(wanted.len(), records.len());
-            for (format, text) in [("csv", &csv), ("json", &json), ("cnpg", &cnpg)] {
-                let path = folder.path().join(format);
-                fs::write(&path, text).unwrap();
-                let (found, notes) = parse_masked(&path, None, level);
-                assert_eq!(found.len(), wanted.len(), "{name} as {format}: {notes}");
-                for (found, wanted) in found.iter().zip(&wanted) {
-                    assert_eq!(found["line"].as_str(), Some(*wanted), "{name} as {format}");
-                    let all = Value::from(found.clone()).to_string();
-                    assert!(!all.contains("hunter2"), "{name} as {format}: {all}");
-                    assert!(
-                        level == "credentials" || !(all.contains("alice") || all.contains("4242")),
-                        "{name} as {format}: {all}"
-                    );
-                    compared += 1;
-                }
-            }
-        }
-    }
-    assert!(compared > 300, "{compared}");
 }
