@@ -41,7 +41,7 @@ static SEARCH: LazyLock<AhoCorasick> = LazyLock::new(|| {
 /// none. `room` is used again for each record.
 pub(super) fn may_hold_credential(record: &Record, room: &mut Vec<u8>) -> bool {
     room.clear();
-    room.extend_from_slice(record.fields.text().as_bytes());
+    room.extend_from_slice(record.fields.encoded().bytes());
     room.push(b'\n');
     room.extend_from_slice(record.line().as_bytes());
     room.make_ascii_lowercase();
