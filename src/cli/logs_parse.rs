@@ -299,12 +299,7 @@ fn json(record: &Record, metadata: &Metadata, redacted: Redacted) -> String {
 const RESET: &str = "\x1b[0m";
 
 /// A line of what is known about the record, and its own lines, indented.
-fn plain(
-    record: &Record,
-    metadata: &Metadata,
-    redacted: Redacted,
-    colour: bool,
-) -> String {
+fn plain(record: &Record, metadata: &Metadata, redacted: Redacted, colour: bool) -> String {
     let paint = |code: &'static str| if colour { code } else { "" };
     let strong = match record.severity {
         Some(Severity::Error) => "\x1b[31m",

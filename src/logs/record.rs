@@ -252,6 +252,13 @@ impl Fields {
         &self.pairs
     }
 
+    /// Takes the values of others, and keeps its memory.
+    pub(super) fn copy(&mut self, others: &Self) {
+        self.pairs.clear();
+        self.pairs.append(&others.pairs);
+        self.keys = others.keys;
+    }
+
     /// Takes all values out, and keeps their memory.
     pub(super) fn clear(&mut self) {
         self.pairs.clear();

@@ -18,6 +18,7 @@
 //!   ([`Assembler::replay`]), gets the same records, whatever the clock did. A part that came too
 //!   late is a record of its own, counted.
 
+mod cache;
 mod columns;
 mod enter;
 mod open;
@@ -34,6 +35,7 @@ use std::time::{Duration, Instant};
 
 use super::format::{Clock, Prefix, Reading, known};
 use super::record::Record;
+use cache::Cache;
 use open::Open;
 use side::Side;
 
@@ -81,6 +83,8 @@ pub struct Assembler {
     reading: Reading,
     /// Prefixes for lines that the reading's own does not fit: written before a change of it.
     known: &'static [Prefix],
+    /// The reading's own prefix as it was read lately.
+    prefixes: Cache,
     clock: Clock,
     counts: Counts,
     /// In the order of their first lines.
@@ -129,6 +133,7 @@ impl Assembler {
         Self {
             reading,
             known: known(),
+            prefixes: Cache::default(),
             clock: Clock::default(),
             counts: Counts::default(),
             records: VecDeque::new(),
@@ -170,6 +175,7 @@ impl Assembler {
     /// From the next line on, lines are read another way.
     pub fn switch(&mut self, reading: Reading) {
         self.clock.forget();
+        self.prefixes = Cache::default();
         self.reading = reading;
     }
 

@@ -4,6 +4,7 @@ use std::sync::LazyLock;
 
 use memchr::memmem::Finder;
 
+use super::alphabet;
 use super::field::{Escape, Match, Piece};
 use super::matcher::{self, Run};
 
@@ -17,6 +18,8 @@ pub struct Prefix {
     pieces: Vec<Piece>,
     /// Whether a client may have chosen some of it.
     names: bool,
+    /// The time that alone differs from line to line of a process.
+    time: Option<Escape>,
 }
 
 impl Prefix {
@@ -60,7 +63,16 @@ impl Prefix {
         let names = pieces
             .iter()
             .any(|piece| matches!(piece, Piece::Field { escape, .. } if escape.is_free()));
-        Self { text: log_line_prefix.to_owned(), pieces, names }
+        let counts = |piece: &Piece| matches!(piece, Piece::Field { escape: Escape::LineNum, .. });
+        let time = match pieces.first() {
+            Some(Piece::Field {
+                escape: time @ (Escape::Time | Escape::TimeMillis),
+                width: 0,
+                ..
+            }) => (!pieces.iter().any(counts)).then_some(*time),
+            _ => None,
+        };
+        Self { text: log_line_prefix.to_owned(), pieces, names, time }
     }
 
     /// As it was written.
@@ -90,7 +102,23 @@ impl Prefix {
 
     /// The left-most way to read a prefix and a keyword at the start of the line.
     pub fn matches(&self, line: &[u8]) -> Option<Match> {
-        Run::new(line).first(&self.pieces)
+        self.straight(line).or_else(|| self.thorough(line))
+    }
+
+    /// The same where no piece has to be tried twice. It is told by the bytes up to the text alone.
+    pub(in crate::logs) fn straight(&self, line: &[u8]) -> Option<Match> {
+        Run::new(line).straight(&self.pieces)
+    }
+
+    /// The same whatever has to be tried.
+    pub(in crate::logs) fn thorough(&self, line: &[u8]) -> Option<Match> {
+        Run::new(line).thorough(&self.pieces)
+    }
+
+    /// How many bytes at the start of a line are of its time, the zone left out. None where the prefix
+    /// does not begin with a time, or counts lines: then it does not repeat itself.
+    pub(in crate::logs) fn time_length(&self, line: &[u8]) -> Option<usize> {
+        alphabet::time_length(self.time?, line)
     }
 
     /// Every way to read the line, the left-most first.
