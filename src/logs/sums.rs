@@ -1,8 +1,8 @@
 //! What the records of one source add up to: figures by kind, logged durations, errors by class.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::count::Count;
 use super::events::{Event, EventKind, Figure, figures};
 use super::{Record, Severity, SqlState};
 use crate::metric::{Family, Histogram, Kind, Labels, Point, Sample};
@@ -19,10 +19,10 @@ const CLASSES: usize = SqlState::CLASSES.len() + 1;
 /// Sums in millionths, exact far beyond what a log can hold.
 #[derive(Debug)]
 pub(super) struct Sums {
-    figures: [AtomicU64; Figure::ALL.len()],
-    buckets: [AtomicU64; BOUNDS.len() + 1],
-    duration: AtomicU64,
-    errors: [[AtomicU64; CLASSES]; ERRORS.len()],
+    figures: [Count; Figure::ALL.len()],
+    buckets: [Count; BOUNDS.len() + 1],
+    duration: Count,
+    errors: [[Count; CLASSES]; ERRORS.len()],
 }
 
 impl Default for Sums {
@@ -30,8 +30,8 @@ impl Default for Sums {
         Self {
             figures: Default::default(),
             buckets: Default::default(),
-            duration: AtomicU64::default(),
-            errors: std::array::from_fn(|_| std::array::from_fn(|_| AtomicU64::default())),
+            duration: Count::default(),
+            errors: std::array::from_fn(|_| std::array::from_fn(|_| Count::default())),
         }
     }
 }
@@ -53,19 +53,19 @@ impl Sums {
             && let Some(sqlstate) = record.sqlstate
         {
             let class = SqlState::CLASSES.iter().position(|own| *own == sqlstate.class());
-            self.errors[at][class.unwrap_or(CLASSES - 1)].fetch_add(1, Ordering::Relaxed);
+            self.errors[at][class.unwrap_or(CLASSES - 1)].add(1);
         }
         if event.kind == Some(EventKind::Duration) {
             if let Some(micros) = event.duration_us {
                 let at = BOUNDS.partition_point(|bound| *bound < units(micros));
-                self.buckets[at].fetch_add(1, Ordering::Relaxed);
-                self.duration.fetch_add(micros, Ordering::Relaxed);
+                self.buckets[at].add(1);
+                self.duration.add(micros);
             }
             return;
         }
         if record.severity.is_some_and(|severity| severity <= Severity::Warning) {
             figures(record, event, |figure, value| {
-                self.figures[figure as usize].fetch_add(millionths(value), Ordering::Relaxed);
+                self.figures[figure as usize].add(millionths(value));
             });
         }
     }
@@ -89,7 +89,7 @@ pub(super) fn families<'s>(
         for (identity, sums) in sources.clone() {
             let labels = label
                 .map_or_else(|| identity.clone(), |label| identity.over(&Labels::new([label])));
-            add(labels, units(sums.figures[figure as usize].load(Ordering::Relaxed)));
+            add(labels, units(sums.figures[figure as usize].get()));
         }
     }
     let mut errors = Family::new(
@@ -105,7 +105,7 @@ pub(super) fn families<'s>(
     for (identity, sums) in sources {
         for (severity, classes) in ERRORS.iter().zip(&sums.errors) {
             for (at, count) in classes.iter().enumerate() {
-                let count = count.load(Ordering::Relaxed);
+                let count = count.get();
                 if count > 0 {
                     let class = SqlState::CLASSES.get(at).copied().unwrap_or("other");
                     let own = [("severity", severity.as_str()), ("sqlstate_class", class)];
@@ -116,10 +116,10 @@ pub(super) fn families<'s>(
         let mut count = 0;
         let mut buckets = Vec::with_capacity(BOUNDS.len());
         for (at, bucket) in sums.buckets.iter().enumerate() {
-            count += bucket.load(Ordering::Relaxed);
+            count += bucket.get();
             buckets.extend(BOUNDS.get(at).map(|bound| (*bound, count)));
         }
-        let sum = units(sums.duration.load(Ordering::Relaxed));
+        let sum = units(sums.duration.get());
         merge(&mut durations, identity.clone(), Histogram { buckets, sum, count });
     }
     families.push(errors);
