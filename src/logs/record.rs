@@ -310,6 +310,8 @@ pub struct Record {
     pub resume: u64,
     /// … and where the first record begins that is then still to be sent.
     pub next: u64,
+    /// Its lines were searched for signs of credentials, and hold none.
+    pub(super) clean: bool,
     pub fields: Fields,
     pub(super) line: String,
     pub(super) parts: [Option<Span>; Part::ALL.len()],
@@ -326,6 +328,7 @@ impl Default for Record {
             left_out: 0,
             resume: 0,
             next: 0,
+            clean: false,
             fields: Fields::default(),
             line: String::new(),
             parts: [None; Part::ALL.len()],

@@ -106,6 +106,8 @@ pub struct Assembler {
     outer: Option<i64>,
     /// The record whose place the present line may take.
     slot: Option<u64>,
+    /// Where the present line lies in memory, if it holds no sign of a credential.
+    clean: Range<usize>,
     /// Tears in the present line.
     tears: u32,
     /// Lines came that do not tell their format themselves.
@@ -146,6 +148,7 @@ impl Assembler {
             stderr: false,
             outer: None,
             slot: None,
+            clean: 0..0,
             tears: 0,
             text: false,
             weight: 0,
@@ -191,6 +194,17 @@ impl Assembler {
     /// One line without its newline; `at` is where it stands in the file, its newline included. A
     /// line that was cut on its way here has a range longer than its bytes.
     pub fn line(&mut self, bytes: &[u8], at: Range<u64>, now: Instant) {
+        self.searched_line(bytes, at, false, now);
+    }
+
+    /// The same. `clean`: it was searched for signs of credentials, and holds none.
+    pub(in crate::logs) fn searched_line(
+        &mut self,
+        bytes: &[u8],
+        at: Range<u64>,
+        clean: bool,
+        now: Instant,
+    ) {
         while let Some(stop) = self.breaks.pop_front_if(|stop| stop.at <= at.start) {
             self.close(stop, now);
         }
@@ -201,13 +215,22 @@ impl Assembler {
             self.finish_where(|open| at.start.saturating_sub(open.record.bytes.end) > REACH);
         }
         let beyond = (at.end - at.start).saturating_sub(bytes.len() as u64 + 1);
+        self.clean = if clean { memory(bytes) } else { 0..0 };
         self.enter(bytes, at, beyond, now);
+        self.clean = 0..0;
         if self.weight > OPEN_BYTES
             && let Some(oldest) = self.live.iter().map(|(_, number)| *number).min()
         {
             self.counts.evicted += 1;
             self.finish_record(oldest);
         }
+    }
+
+    /// Whether the text is a piece of the present line, and that holds no sign of a credential. What was
+    /// decoded or joined lies elsewhere, and may hold one that no line holds.
+    fn is_clean(&self, text: &[u8]) -> bool {
+        let own = memory(text);
+        own.is_empty() || (self.clean.start <= own.start && own.end <= self.clean.end)
     }
 
     fn push(&mut self, mut open: Open) -> u64 {
@@ -276,4 +299,10 @@ impl Assembler {
     pub fn counts(&self) -> Counts {
         self.counts
     }
+}
+
+/// The addresses at which bytes lie.
+fn memory(bytes: &[u8]) -> Range<usize> {
+    let range = bytes.as_ptr_range();
+    range.start.addr()..range.end.addr()
 }

@@ -24,6 +24,10 @@ impl Assembler {
                     self.finish_plain();
                     self.last = Some(torn);
                     self.append(torn, bytes, at, now);
+                    // Half a sign may stand on each side of the tear.
+                    if let Some(open) = self.get(torn) {
+                        open.record.clean = false;
+                    }
                 }
                 None if self.look_back(now) => self.dispatch(bytes, at, now),
                 None if self.pgbouncer(bytes, &at, now) => {}
@@ -130,6 +134,7 @@ impl Assembler {
         }
         self.finish_plain();
         let mut open = Open::new(self.blank(), process, at.clone(), now);
+        open.record.clean = self.is_clean(line);
         open.record.time = self.time(&known.found, line).or(self.outer);
         let text = open.head(severity, known, line, self.reading.verbosity);
         let number = self.push(open);
@@ -175,6 +180,7 @@ impl Assembler {
                 self.finish_record(number);
             }
             let mut open = Open::new(self.blank(), process, at.clone(), now);
+            open.record.clean = self.is_clean(line);
             open.record.time = time.or(self.outer);
             open.record.sqlstate = tell(found, line, &mut open.record.fields);
             self.push(open)
@@ -199,6 +205,7 @@ impl Assembler {
         self.finish_plain();
         self.counts.plain += 1;
         let mut open = Open::plain(self.blank(), at.clone(), now);
+        open.record.clean = self.is_clean(bytes);
         open.record.time = self.outer;
         let number = self.push(open);
         self.append(number, bytes, at, now);
@@ -214,9 +221,11 @@ impl Assembler {
             Some(offset) => (&text[..offset], self.place(text.len() - offset)),
             None => (text, at.end),
         };
+        let clean = self.is_clean(kept);
         let Some(open) = self.get(number) else { return };
         let before = open.weight();
         open.add_line(kept);
+        open.record.clean &= clean;
         open.record.bytes.end = end.max(open.record.bytes.start + 1);
         open.touched = now;
         let grown = open.weight() - before;

@@ -265,7 +265,7 @@ impl FileReader {
                 self.assembler.switch(reading);
             }
             let Some(line) = self.lines.next() else { break };
-            self.assembler.line(line.bytes, line.at, now);
+            self.assembler.searched_line(line.bytes, line.at, line.clean, now);
         }
         let Some((file, head)) = file else { return Ok(Step::End) };
         // Nothing is read ahead of full queues: of a thousand files that would be much.
