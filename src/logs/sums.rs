@@ -7,9 +7,24 @@ use super::events::{Event, EventKind, Figure, figures};
 use super::{Record, Severity, SqlState};
 use crate::metric::{Family, Histogram, Kind, Labels, Point, Sample};
 
-/// Upper bounds of the durations' buckets, in seconds.
-const BOUNDS: [f64; 16] = [
-    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0,
+/// Upper bounds of the durations' buckets, in microseconds.
+const BOUNDS: [u64; 16] = [
+    1_000,
+    2_500,
+    5_000,
+    10_000,
+    25_000,
+    50_000,
+    100_000,
+    250_000,
+    500_000,
+    1_000_000,
+    2_500_000,
+    5_000_000,
+    10_000_000,
+    30_000_000,
+    60_000_000,
+    300_000_000,
 ];
 
 /// Severities of errors, and one class more for codes that users made up.
@@ -57,7 +72,7 @@ impl Sums {
         }
         if event.kind == Some(EventKind::Duration) {
             if let Some(micros) = event.duration_us {
-                let at = BOUNDS.partition_point(|bound| *bound < units(micros));
+                let at = BOUNDS.partition_point(|bound| *bound < micros);
                 self.buckets[at].add(1);
                 self.duration.add(micros);
             }
@@ -117,7 +132,7 @@ pub(super) fn families<'s>(
         let mut buckets = Vec::with_capacity(BOUNDS.len());
         for (at, bucket) in sums.buckets.iter().enumerate() {
             count += bucket.get();
-            buckets.extend(BOUNDS.get(at).map(|bound| (*bound, count)));
+            buckets.extend(BOUNDS.get(at).map(|bound| (units(*bound), count)));
         }
         let sum = units(sums.duration.get());
         merge(&mut durations, identity.clone(), Histogram { buckets, sum, count });
