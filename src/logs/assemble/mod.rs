@@ -285,7 +285,10 @@ impl Assembler {
         if let Some(open) = self.get(number) {
             open.whole = true;
         }
-        self.live.retain(|(_, n)| *n != number);
+        // Each is there once at most, and mostly near the end.
+        if let Some(at) = self.live.iter().rposition(|(_, live)| *live == number) {
+            self.live.remove(at);
+        }
     }
 
     /// A plain line takes continuation lines only as long as nothing else comes.

@@ -112,12 +112,11 @@ pub(super) fn time_length(escape: Escape, bytes: &[u8]) -> Option<usize> {
 
 /// A digit for each 0, the same byte for others. Without early returns: all bytes at once.
 fn fits<const N: usize>(text: &[u8; N], shape: &[u8; N]) -> bool {
-    let mut all = true;
-    for (byte, shape) in text.iter().zip(shape) {
-        let digit = byte.wrapping_sub(b'0') < 10;
-        all &= if *shape == b'0' { digit } else { byte == shape };
-    }
-    all
+    let beyond: [u8; N] = std::array::from_fn(|at| {
+        let most = if shape[at] == b'0' { 9 } else { 0 };
+        text[at].wrapping_sub(shape[at]).saturating_sub(most)
+    });
+    beyond == [0; N]
 }
 
 /// `UTC`, `+0545`, `UTC+3`.
