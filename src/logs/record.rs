@@ -259,6 +259,14 @@ impl Fields {
         self.keys = others.keys;
     }
 
+    /// Puts a number in the place of one that has as many digits; nothing where there is none.
+    pub(super) fn overwrite(&mut self, key: Key, digits: &[u8]) {
+        let bit = 1 << key as u16;
+        if self.keys & bit != 0 {
+            self.pairs.overwrite((self.keys & (bit - 1)).count_ones() as usize, digits);
+        }
+    }
+
     /// Takes all values out, and keeps their memory.
     pub(super) fn clear(&mut self) {
         self.pairs.clear();

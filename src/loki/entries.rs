@@ -50,6 +50,17 @@ impl Metadata {
         text(out, Head::new(), 2, value);
     }
 
+    /// Puts ASCII text in the place of a value that is as long: of the pair that has so many before it.
+    pub fn overwrite(&mut self, before: usize, value: &[u8]) {
+        let mut end = 0;
+        for _ in 0..=before {
+            let Some((_, _, next)) = super::decode::field(&self.bytes, end) else { return };
+            end = next;
+        }
+        // A pair ends with its value.
+        self.bytes[end - value.len()..end].copy_from_slice(value);
+    }
+
     /// Adds all pairs of another one.
     pub fn append(&mut self, more: &Self) {
         self.bytes.extend_from_slice(&more.bytes);

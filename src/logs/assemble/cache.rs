@@ -1,5 +1,5 @@
-//! Prefixes that were read before. A process repeats its prefix in line after line, but for the time, so
-//! most lines of a log are known by a comparison of bytes and need not be taken apart.
+//! Prefixes that were read before. A process repeats its prefix in line after line, but for the time and a
+//! count of its lines, so most lines of a log are known by a comparison of bytes and need not be taken apart.
 
 use std::ops::Range;
 
@@ -23,9 +23,10 @@ pub(super) struct Known {
     /// Of a record's first line: other parts need none.
     pub(super) fields: Fields,
     pub(super) sqlstate: Option<SqlState>,
-    /// What stands between the digits of the time and the text; empty where another line's may not be
-    /// read by it.
+    /// What other lines must have in common with this one to be read by it, and where their count stands
+    /// in them; empty where none may.
     bytes: Vec<u8>,
+    count: Range<usize>,
     place: usize,
 }
 
@@ -39,6 +40,7 @@ impl Known {
     /// Takes in what a prefix tells.
     pub(super) fn read(&mut self, found: Match, line: &[u8]) {
         self.bytes.clear();
+        self.fields.clear();
         self.process = process(&found, line);
         if matches!(found.keyword, Keyword::Head(_)) {
             self.sqlstate = tell(&found, line, &mut self.fields);
@@ -81,28 +83,32 @@ pub(super) struct Cache(Vec<Option<Box<Known>>>);
 impl Cache {
     /// Reads a line's prefix, the left-most way.
     pub(super) fn read(&mut self, prefix: &Prefix, line: &[u8]) -> Option<Box<Known>> {
-        let repeated = repeated(prefix, line);
-        let bytes = repeated.clone().map_or(&b""[..], |range| &line[range]);
-        let mut known = self.take(place(bytes));
-        if !bytes.is_empty() && known.bytes == bytes {
+        let repeated = Repeated::of(prefix, line);
+        let mut known = self.take(repeated.as_ref().map_or(0, Repeated::place));
+        if let Some(repeated) = repeated.as_ref().filter(|repeated| repeated.is(&known)) {
+            known.fields.overwrite(Key::LineNum, &line[repeated.count.clone()]);
             return Some(known);
         }
         // Only the straight way is the same for all lines with these bytes: any other may depend on the
         // text behind.
         let straight = prefix.straight(line);
-        let repeats = straight.as_ref().map(|found| found.text) == repeated.map(|range| range.end);
+        let text = straight.as_ref().map(|found| found.text);
         let Some(found) = straight.or_else(|| prefix.thorough(line)) else {
             self.keep(known);
             return None;
         };
         known.read(found, line);
-        known.bytes.extend_from_slice(if repeats { bytes } else { b"" });
+        if let Some(repeated) = repeated.filter(|repeated| Some(repeated.end) == text) {
+            known.bytes.extend_from_slice(repeated.before);
+            known.bytes.extend_from_slice(repeated.behind);
+            known.count = repeated.count;
+        }
         Some(known)
     }
 
     /// What a prefix that was read otherwise tells.
     pub(super) fn other(&mut self, found: Match, line: &[u8]) -> Box<Known> {
-        let mut known = self.take(place(b""));
+        let mut known = self.take(0);
         known.read(found, line);
         known
     }
@@ -122,23 +128,41 @@ impl Cache {
     }
 }
 
-/// What stands between the digits of a line's time and its text, where the prefix begins with a time:
-/// lines that have these bytes in common have their prefix in common.
-fn repeated(prefix: &Prefix, line: &[u8]) -> Option<Range<usize>> {
-    let start = prefix.time_length(line)?;
-    let near = &line[start..line.len().min(start + LONGEST)];
-    let colon = memchr::memchr_iter(b':', near).find(|at| near[at + 1..].starts_with(b"  "))?;
-    Some(start..start + colon + 3)
+/// What a line has in common with others of its process that have the same keyword: all between the
+/// digits of its time and its text, but for the count of lines.
+struct Repeated<'l> {
+    before: &'l [u8],
+    count: Range<usize>,
+    behind: &'l [u8],
+    /// Where the text begins.
+    end: usize,
 }
 
-/// Where a prefix is remembered.
-fn place(bytes: &[u8]) -> usize {
-    let mix = |sum: u64, bytes: &[u8; 8]| {
-        (sum ^ u64::from_le_bytes(*bytes)).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(32)
-    };
-    let Some(last) = bytes.last_chunk() else { return 0 };
-    let sum = bytes.as_chunks().0.iter().chain([last]).fold(0, mix);
-    usize::from(sum.to_le_bytes()[0])
+impl<'l> Repeated<'l> {
+    fn of(prefix: &Prefix, line: &'l [u8]) -> Option<Self> {
+        let (time, count) = prefix.varying(line)?;
+        let near = &line[count.end..line.len().min(count.end + LONGEST)];
+        let colon = memchr::memchr_iter(b':', near).find(|at| near[at + 1..].starts_with(b"  "))?;
+        let (before, behind) = (&line[time..count.start], &near[..colon + 3]);
+        let end = count.end + behind.len();
+        Some(Self { before, count, behind, end })
+    }
+
+    fn is(&self, known: &Known) -> bool {
+        known.count == self.count
+            && known.bytes.strip_prefix(self.before).is_some_and(|rest| rest == self.behind)
+    }
+
+    /// Where such a prefix is remembered.
+    fn place(&self) -> usize {
+        let mix = |sum: u64, bytes: &[u8; 8]| {
+            (sum ^ u64::from_le_bytes(*bytes)).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(32)
+        };
+        let sum = [self.before, self.behind].into_iter().fold(0, |sum, bytes| {
+            bytes.as_chunks().0.iter().chain(bytes.last_chunk()).fold(sum, mix)
+        });
+        usize::from(sum.to_le_bytes()[0])
+    }
 }
 
 #[cfg(test)]
@@ -150,7 +174,7 @@ mod tests {
     /// Few values, so that prefixes repeat; some look like the rest of a line.
     fn line(prefix: &'static str) -> impl Strategy<Value = String> {
         let name = "a|b|LOG|\\[unknown\\]|a@b|a LOG:  |: ";
-        let values = ("7|77|8", name, name, "\\[local\\]|10\\.0\\.0\\.7(\\(5432\\))?", "0|9");
+        let values = ("7|77|8", name, name, "\\[local\\]|10\\.0\\.0\\.7(\\(5432\\))?", "0|9|10");
         let keyword = "(LOG|ERROR|DETAIL|DEBUG1|TIPP|FEHLER|ASTUCE|ASTUCE ):( {0,2})";
         let text = "x|y [@:a]{0,3}LOG:  x| LOG:  x|@b LOG:  x";
         let time = "2026-03-04 09:15:0[12](\\.20[78])? (UTC|CET|UTC-7|\\+03)";
@@ -186,6 +210,9 @@ mod tests {
             "%m",
             "%m %t %p ",
             "%t [%p]: [%l-1] user=%u,db=%d ",
+            "%m [%p] [%l] %q%u@%d ",
+            "%m %l%d %p ",
+            "%m %l %u %l ",
             "%s %p ",
             "%p %m ",
         ])

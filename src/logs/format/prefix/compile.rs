@@ -1,5 +1,6 @@
 //! From the setting to its pieces.
 
+use std::ops::Range;
 use std::sync::LazyLock;
 
 use memchr::memmem::Finder;
@@ -18,8 +19,9 @@ pub struct Prefix {
     pieces: Vec<Piece>,
     /// Whether a client may have chosen some of it.
     names: bool,
-    /// The time that alone differs from line to line of a process.
-    time: Option<Escape>,
+    /// So many pieces at its start hold all that differs from line to line of a process: a time, and a
+    /// count of lines if it has one. 0: others may differ too.
+    varying: usize,
 }
 
 impl Prefix {
@@ -63,16 +65,8 @@ impl Prefix {
         let names = pieces
             .iter()
             .any(|piece| matches!(piece, Piece::Field { escape, .. } if escape.is_free()));
-        let counts = |piece: &Piece| matches!(piece, Piece::Field { escape: Escape::LineNum, .. });
-        let time = match pieces.first() {
-            Some(Piece::Field {
-                escape: time @ (Escape::Time | Escape::TimeMillis),
-                width: 0,
-                ..
-            }) => (!pieces.iter().any(counts)).then_some(*time),
-            _ => None,
-        };
-        Self { text: log_line_prefix.to_owned(), pieces, names, time }
+        let varying = varying(&pieces);
+        Self { text: log_line_prefix.to_owned(), pieces, names, varying }
     }
 
     /// As it was written.
@@ -115,10 +109,26 @@ impl Prefix {
         Run::new(line).thorough(&self.pieces)
     }
 
-    /// How many bytes at the start of a line are of its time, the zone left out. None where the prefix
-    /// does not begin with a time, or counts lines: then it does not repeat itself.
-    pub(in crate::logs) fn time_length(&self, line: &[u8]) -> Option<usize> {
-        alphabet::time_length(self.time?, line)
+    /// What at the start of a line differs from other lines of its process: as many bytes of a time,
+    /// its zone left out, and where the count of lines is, if there is one. None where more may differ.
+    pub(in crate::logs) fn varying(&self, line: &[u8]) -> Option<(usize, Range<usize>)> {
+        let (first, others) = self.pieces[..self.varying].split_first()?;
+        let Piece::Field { escape, .. } = first else { return None };
+        let time = alphabet::time_length(*escape, line)?;
+        if others.is_empty() {
+            return Some((time, time..time));
+        }
+        let mut count = 0..alphabet::closed(*escape, line)?;
+        for piece in others {
+            let rest = &line[count.end..];
+            let length = match piece {
+                Piece::Literal(literal) => rest.starts_with(literal).then_some(literal.len()),
+                Piece::Field { escape, .. } => alphabet::closed(*escape, rest),
+                Piece::Stop => None,
+            };
+            count = count.end..count.end + length?;
+        }
+        Some((time, count))
     }
 
     /// Every way to read the line, the left-most first.
@@ -140,6 +150,21 @@ impl Prefix {
         let all = self.all(line);
         if all.len() > 1 { all } else { Vec::new() }
     }
+}
+
+/// See [`Prefix::varying`].
+fn varying(pieces: &[Piece]) -> usize {
+    let field = |piece: &Piece| match piece {
+        Piece::Field { escape, width: 0, .. } if !escape.is_free() => Some(*escape),
+        _ => None,
+    };
+    if !matches!(pieces.first().and_then(field), Some(Escape::Time | Escape::TimeMillis)) {
+        return 0;
+    }
+    let counts = |piece: &Piece| matches!(piece, Piece::Field { escape: Escape::LineNum, .. });
+    let count = pieces.iter().rposition(counts).map_or(1, |at| at + 1);
+    let plain = |piece: &Piece| matches!(piece, Piece::Literal(_)) || field(piece).is_some();
+    if pieces[..count].iter().all(plain) { count } else { 0 }
 }
 
 fn flush(literal: &mut Vec<u8>, pieces: &mut Vec<Piece>) {
