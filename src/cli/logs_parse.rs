@@ -16,6 +16,7 @@ use crate::logs::format::shorten;
 use crate::logs::{
     Assembler, Counts, Prefix, Reading, Record, Redacted, Rules, Severity, classify, entry,
 };
+use crate::loki::Metadata;
 
 /// How much of a file's beginning a prefix is guessed from.
 const SAMPLE: usize = 64 * 1024;
@@ -266,7 +267,7 @@ fn time(record: &Record) -> Option<String> {
     Some(format!("{time:.3}"))
 }
 
-fn json(record: &Record, metadata: &[(&'static str, String)], redacted: Redacted) -> String {
+fn json(record: &Record, metadata: &Metadata, redacted: Redacted) -> String {
     let mut text = String::from("{");
     let mut pair = |name: &str, value: &str| {
         let comma = if text.len() > 1 { "," } else { "" };
@@ -276,7 +277,7 @@ fn json(record: &Record, metadata: &[(&'static str, String)], redacted: Redacted
     if let Some(time) = time(record) {
         pair("time", &quoted(&time));
     }
-    for (name, value) in metadata {
+    for (name, value) in metadata.iter() {
         pair(name, &quoted(value));
     }
     pair("line", &quoted(&entry::line(record)));
@@ -298,12 +299,7 @@ fn json(record: &Record, metadata: &[(&'static str, String)], redacted: Redacted
 const RESET: &str = "\x1b[0m";
 
 /// A line of what is known about the record, and its own lines, indented.
-fn plain(
-    record: &Record,
-    metadata: &[(&'static str, String)],
-    redacted: Redacted,
-    colour: bool,
-) -> String {
+fn plain(record: &Record, metadata: &Metadata, redacted: Redacted, colour: bool) -> String {
     let paint = |code: &'static str| if colour { code } else { "" };
     let strong = match record.severity {
         Some(Severity::Error) => "\x1b[31m",
@@ -314,7 +310,7 @@ fn plain(
     let mut text = String::new();
     text.push_str(paint("\x1b[2m"));
     text.push_str(time(record).as_deref().unwrap_or("-"));
-    for (name, value) in metadata {
+    for (name, value) in metadata.iter() {
         let _ = write!(text, " {name}={}", visible(value, colour));
     }
     for (name, count) in [

@@ -21,9 +21,8 @@ pub(super) struct SourceDesk {
     lanes: Vec<Arc<Lane>>,
     counts: Arc<SourceCounts>,
     decided: Decisions,
-    /// Of the record in hand: its metadata, and room to look it through.
+    /// Of the record in hand.
     metadata: Metadata,
-    room: Vec<u8>,
 }
 
 /// What an earlier run of the agent decided, by file and route.
@@ -55,14 +54,7 @@ impl SourceDesk {
                 }
             }
         }
-        Self {
-            rules,
-            lanes,
-            counts,
-            decided: Decisions(decided),
-            metadata: Metadata::default(),
-            room: Vec::new(),
-        }
+        Self { rules, lanes, counts, decided: Decisions(decided), metadata: Metadata::default() }
     }
 }
 
@@ -91,7 +83,7 @@ impl Desk for SourceDesk {
         if std::mem::replace(&mut taken.first_seen, false) {
             self.counts.record(taken);
         }
-        let Self { rules, lanes, counts, decided, metadata, room } = self;
+        let Self { rules, lanes, counts, decided, metadata } = self;
         for level in [Level::Credentials, Level::Literals] {
             let mut masked = None;
             for route in taken.routes.iter().filter(|at| rules[*at].level == level) {
@@ -101,7 +93,7 @@ impl Desk for SourceDesk {
                 } else if let Some(place) = lane.place() {
                     let decided = decided.of(taken, route);
                     let record = masked.get_or_insert_with(|| {
-                        let (record, redacted) = redacted(&taken.record, level, room);
+                        let (record, redacted) = redacted(&taken.record, level);
                         counts.redacted(redacted);
                         record
                     });

@@ -2,8 +2,9 @@
 //! so that a record that is sent again is the same entry.
 
 use std::borrow::Cow;
+use std::sync::LazyLock;
 
-use super::{Event, Format, Record};
+use super::{Event, EventKind, Format, Record, Severity};
 use crate::loki::Metadata;
 
 /// The server's text log without prefixes: `SEVERITY:  message`, then `DETAIL:  …` and so on.
@@ -14,41 +15,44 @@ pub fn line(record: &Record) -> Cow<'_, str> {
     Cow::Owned(format!("{}\n[cut: {} more bytes]", record.line(), record.left_out))
 }
 
+/// What nearly every entry says, encoded once.
+static SEVERITIES: LazyLock<[Metadata; Severity::ALL.len()]> = LazyLock::new(|| {
+    let pairs = |own: Severity| [("severity", own.as_str()), ("level", own.level())];
+    Severity::ALL.map(|severity| pairs(severity).into_iter().collect())
+});
+static EVENTS: LazyLock<[Metadata; EventKind::ALL.len()]> =
+    LazyLock::new(|| EventKind::ALL.map(|kind| [("event", kind.as_str())].into_iter().collect()));
+
 /// Names and values, in a fixed order. Absent facts are absent pairs.
-pub fn metadata(record: &Record, event: &Event) -> Vec<(&'static str, String)> {
-    let mut all = Vec::new();
-    pairs(record, event, |name, value| all.push((name, value.to_owned())));
+pub fn metadata(record: &Record, event: &Event) -> Metadata {
+    let mut all = Metadata::default();
+    encode(record, event, &mut all);
     all
 }
 
-/// The same as an entry holds it.
+/// The same in memory that is used again.
 pub(super) fn encode(record: &Record, event: &Event, out: &mut Metadata) {
     out.clear();
-    pairs(record, event, |name, value| out.push(name, value));
-}
-
-fn pairs(record: &Record, event: &Event, mut give: impl FnMut(&'static str, &str)) {
     match record.severity {
         Some(severity) => {
             if record.format == Format::Pgbouncer {
-                give("format", "pgbouncer");
+                out.push("format", "pgbouncer");
             }
-            give("severity", severity.as_str());
-            give("level", severity.level());
+            out.append(&SEVERITIES[severity as usize]);
         }
-        None if record.is_plain() => give("format", "plain"),
+        None if record.is_plain() => out.push("format", "plain"),
         None => {}
     }
     if let Some(sqlstate) = &record.sqlstate {
-        give("sqlstate", sqlstate.as_str());
+        out.push("sqlstate", sqlstate.as_str());
     }
     if let Some(kind) = event.kind {
-        give("event", kind.as_str());
+        out.append(&EVENTS[kind as usize]);
     }
     if let Some(micros) = event.duration_us {
-        give("duration_ms", milliseconds(micros, &mut [0; 24]));
+        out.push("duration_ms", milliseconds(micros, &mut [0; 24]));
     }
-    record.fields.iter().for_each(|(key, value)| give(key.as_str(), value));
+    out.append(record.fields.encoded());
 }
 
 /// `811.002`: to the microsecond, as the server writes it, without zeros at the end.
@@ -76,7 +80,7 @@ fn milliseconds(micros: u64, room: &mut [u8; 24]) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::logs::{Key, Part, Severity, SqlState, classify};
+    use crate::logs::{Key, Part, SqlState, classify};
 
     #[test]
     fn metadata_stands_under_its_names_in_one_order() {
@@ -92,7 +96,8 @@ mod tests {
             "severity=LOG level=info sqlstate=00000 event=duration duration_ms=811.002 user=app query_id=-7"
         );
         let plain = Record::plain("hello");
-        assert_eq!(metadata(&plain, &Event::default()), [("format", "plain".to_owned())]);
+        let pairs = metadata(&plain, &Event::default());
+        assert_eq!(pairs.iter().collect::<Vec<_>>(), [("format", "plain")]);
     }
 
     #[test]

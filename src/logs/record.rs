@@ -1,10 +1,12 @@
 //! A record: one event of the server's log, whole, in whatever format it was written.
 //!
 //! Its text is kept as the line of the entry that is sent, its parts are spans of that line, and the
-//! prefix's fields lie in one string beside it: a record costs two allocations, not fifteen.
+//! prefix's fields lie beside it as the entry's metadata: a record costs two allocations, not fifteen.
 
 use std::fmt;
 use std::ops::Range;
+
+use crate::loki::Metadata;
 
 /// PostgreSQL's severities, in English whatever `lc_messages` says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -220,48 +222,55 @@ impl Key {
     }
 }
 
-/// Values by key in one string; an absent value is an empty one, as in the server's own formats.
+/// Values by key, encoded once as the entry's metadata holds them; an absent value is an empty one, as
+/// in the server's own formats.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Fields {
-    values: String,
+    pairs: Metadata,
     /// A bit for each key that has a value.
     keys: u16,
-    /// Where each value ends, one behind the other; it begins where its predecessor's ends.
-    ends: [u32; Key::ALL.len()],
 }
 
 impl Fields {
     pub fn get(&self, key: Key) -> Option<&str> {
         let bit = 1 << key as u16;
+        if self.keys & bit == 0 {
+            return None;
+        }
         let before = (self.keys & (bit - 1)).count_ones() as usize;
-        (self.keys & bit != 0).then(|| self.value(before))
-    }
-
-    /// The value that has so many before it.
-    fn value(&self, before: usize) -> &str {
-        let start = if before == 0 { 0 } else { self.ends[before - 1] };
-        self.values.get(start as usize..self.ends[before] as usize).unwrap_or_default()
-    }
-
-    /// All values, one behind the other.
-    pub(crate) fn text(&self) -> &str {
-        &self.values
+        self.pairs.iter().nth(before).map(|(_, value)| value)
     }
 
     /// Those that are there, in the order in which they are sent.
     pub fn iter(&self) -> impl Iterator<Item = (Key, &str)> {
-        let mut left = self.keys;
-        (0..self.keys.count_ones() as usize).map(move |before| {
-            let key = Key::ALL[left.trailing_zeros() as usize];
-            left &= left - 1;
-            (key, self.value(before))
-        })
+        let keys = Key::ALL.into_iter().filter(|key| self.keys & 1 << *key as u16 != 0);
+        keys.zip(self.pairs.iter().map(|(_, value)| value))
+    }
+
+    /// As they are sent.
+    pub(super) fn encoded(&self) -> &Metadata {
+        &self.pairs
+    }
+
+    /// Takes the values of others, and keeps its memory.
+    pub(super) fn copy(&mut self, others: &Self) {
+        self.pairs.clear();
+        self.pairs.append(&others.pairs);
+        self.keys = others.keys;
+    }
+
+    /// Puts a number in the place of one that has as many digits; nothing where there is none.
+    pub(super) fn overwrite(&mut self, key: Key, digits: &[u8]) {
+        let bit = 1 << key as u16;
+        if self.keys & bit != 0 {
+            self.pairs.overwrite((self.keys & (bit - 1)).count_ones() as usize, digits);
+        }
     }
 
     /// Takes all values out, and keeps their memory.
     pub(super) fn clear(&mut self) {
-        self.values.clear();
-        (self.keys, self.ends) = Default::default();
+        self.pairs.clear();
+        self.keys = 0;
     }
 
     /// Adds a value behind those of the keys before; what of it is no UTF-8 is replaced.
@@ -270,10 +279,9 @@ impl Fields {
             return;
         }
         match std::str::from_utf8(value) {
-            Ok(value) => self.values.push_str(value),
-            Err(_) => self.values.push_str(&String::from_utf8_lossy(value)),
+            Ok(value) => self.pairs.push(key.as_str(), value),
+            Err(_) => self.pairs.push(key.as_str(), &String::from_utf8_lossy(value)),
         }
-        self.ends[self.keys.count_ones() as usize] = position(self.values.len());
         self.keys |= 1 << key as u16;
     }
 
@@ -310,6 +318,8 @@ pub struct Record {
     pub resume: u64,
     /// … and where the first record begins that is then still to be sent.
     pub next: u64,
+    /// Its lines were searched for signs of credentials, and hold none.
+    pub(super) clean: bool,
     pub fields: Fields,
     pub(super) line: String,
     pub(super) parts: [Option<Span>; Part::ALL.len()],
@@ -326,6 +336,7 @@ impl Default for Record {
             left_out: 0,
             resume: 0,
             next: 0,
+            clean: false,
             fields: Fields::default(),
             line: String::new(),
             parts: [None; Part::ALL.len()],
@@ -363,7 +374,7 @@ impl Record {
 
     /// Bytes of memory.
     pub(super) fn capacity(&self) -> usize {
-        size_of::<Self>() + self.line.capacity() + self.fields.values.capacity()
+        size_of::<Self>() + self.line.capacity() + self.fields.pairs.capacity()
     }
 
     /// Appends a part on a line of its own. The server writes each part at most once, in order.

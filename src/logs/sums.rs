@@ -1,15 +1,30 @@
 //! What the records of one source add up to: figures by kind, logged durations, errors by class.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::count::Count;
 use super::events::{Event, EventKind, Figure, figures};
 use super::{Record, Severity, SqlState};
 use crate::metric::{Family, Histogram, Kind, Labels, Point, Sample};
 
-/// Upper bounds of the durations' buckets, in seconds.
-const BOUNDS: [f64; 16] = [
-    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0,
+/// Upper bounds of the durations' buckets, in microseconds.
+const BOUNDS: [u64; 16] = [
+    1_000,
+    2_500,
+    5_000,
+    10_000,
+    25_000,
+    50_000,
+    100_000,
+    250_000,
+    500_000,
+    1_000_000,
+    2_500_000,
+    5_000_000,
+    10_000_000,
+    30_000_000,
+    60_000_000,
+    300_000_000,
 ];
 
 /// Severities of errors, and one class more for codes that users made up.
@@ -19,10 +34,10 @@ const CLASSES: usize = SqlState::CLASSES.len() + 1;
 /// Sums in millionths, exact far beyond what a log can hold.
 #[derive(Debug)]
 pub(super) struct Sums {
-    figures: [AtomicU64; Figure::ALL.len()],
-    buckets: [AtomicU64; BOUNDS.len() + 1],
-    duration: AtomicU64,
-    errors: [[AtomicU64; CLASSES]; ERRORS.len()],
+    figures: [Count; Figure::ALL.len()],
+    buckets: [Count; BOUNDS.len() + 1],
+    duration: Count,
+    errors: [[Count; CLASSES]; ERRORS.len()],
 }
 
 impl Default for Sums {
@@ -30,8 +45,8 @@ impl Default for Sums {
         Self {
             figures: Default::default(),
             buckets: Default::default(),
-            duration: AtomicU64::default(),
-            errors: std::array::from_fn(|_| std::array::from_fn(|_| AtomicU64::default())),
+            duration: Count::default(),
+            errors: std::array::from_fn(|_| std::array::from_fn(|_| Count::default())),
         }
     }
 }
@@ -53,19 +68,19 @@ impl Sums {
             && let Some(sqlstate) = record.sqlstate
         {
             let class = SqlState::CLASSES.iter().position(|own| *own == sqlstate.class());
-            self.errors[at][class.unwrap_or(CLASSES - 1)].fetch_add(1, Ordering::Relaxed);
+            self.errors[at][class.unwrap_or(CLASSES - 1)].add(1);
         }
         if event.kind == Some(EventKind::Duration) {
             if let Some(micros) = event.duration_us {
-                let at = BOUNDS.partition_point(|bound| *bound < units(micros));
-                self.buckets[at].fetch_add(1, Ordering::Relaxed);
-                self.duration.fetch_add(micros, Ordering::Relaxed);
+                let at = BOUNDS.partition_point(|bound| *bound < micros);
+                self.buckets[at].add(1);
+                self.duration.add(micros);
             }
             return;
         }
         if record.severity.is_some_and(|severity| severity <= Severity::Warning) {
             figures(record, event, |figure, value| {
-                self.figures[figure as usize].fetch_add(millionths(value), Ordering::Relaxed);
+                self.figures[figure as usize].add(millionths(value));
             });
         }
     }
@@ -89,7 +104,7 @@ pub(super) fn families<'s>(
         for (identity, sums) in sources.clone() {
             let labels = label
                 .map_or_else(|| identity.clone(), |label| identity.over(&Labels::new([label])));
-            add(labels, units(sums.figures[figure as usize].load(Ordering::Relaxed)));
+            add(labels, units(sums.figures[figure as usize].get()));
         }
     }
     let mut errors = Family::new(
@@ -105,7 +120,7 @@ pub(super) fn families<'s>(
     for (identity, sums) in sources {
         for (severity, classes) in ERRORS.iter().zip(&sums.errors) {
             for (at, count) in classes.iter().enumerate() {
-                let count = count.load(Ordering::Relaxed);
+                let count = count.get();
                 if count > 0 {
                     let class = SqlState::CLASSES.get(at).copied().unwrap_or("other");
                     let own = [("severity", severity.as_str()), ("sqlstate_class", class)];
@@ -116,10 +131,10 @@ pub(super) fn families<'s>(
         let mut count = 0;
         let mut buckets = Vec::with_capacity(BOUNDS.len());
         for (at, bucket) in sums.buckets.iter().enumerate() {
-            count += bucket.load(Ordering::Relaxed);
-            buckets.extend(BOUNDS.get(at).map(|bound| (*bound, count)));
+            count += bucket.get();
+            buckets.extend(BOUNDS.get(at).map(|bound| (units(*bound), count)));
         }
-        let sum = units(sums.duration.load(Ordering::Relaxed));
+        let sum = units(sums.duration.get());
         merge(&mut durations, identity.clone(), Histogram { buckets, sum, count });
     }
     families.push(errors);

@@ -67,6 +67,16 @@ fn time(bytes: &[u8]) -> Option<i64> {
     seconds.checked_mul(1_000_000_000)?.checked_add(nanos)
 }
 
+/// The pairs of an entry's metadata, as they stand in it.
+pub(super) fn pairs(bytes: &[u8]) -> impl Iterator<Item = (&str, &str)> {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        let (3, found, next) = field(bytes, at)? else { return None };
+        at = next;
+        pair(found)
+    })
+}
+
 fn pair(bytes: &[u8]) -> Option<(&str, &str)> {
     let (mut name, mut value, mut at) = ("", "", 0);
     while at < bytes.len() {

@@ -18,7 +18,7 @@ pub struct Entries {
 }
 
 /// The structured metadata of one entry, as it stands in it.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Metadata {
     bytes: Vec<u8>,
 }
@@ -48,6 +48,37 @@ impl Metadata {
         head.field(3, size);
         text(out, head, 1, name);
         text(out, Head::new(), 2, value);
+    }
+
+    /// Puts ASCII text in the place of a value that is as long: of the pair that has so many before it.
+    pub fn overwrite(&mut self, before: usize, value: &[u8]) {
+        let mut end = 0;
+        for _ in 0..=before {
+            let Some((_, _, next)) = super::decode::field(&self.bytes, end) else { return };
+            end = next;
+        }
+        // A pair ends with its value.
+        self.bytes[end - value.len()..end].copy_from_slice(value);
+    }
+
+    /// Adds all pairs of another one.
+    pub fn append(&mut self, more: &Self) {
+        self.bytes.extend_from_slice(&more.bytes);
+    }
+
+    /// Names and values, in their order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        super::decode::pairs(&self.bytes)
+    }
+
+    /// As they stand in the entry.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Bytes of memory.
+    pub fn capacity(&self) -> usize {
+        self.bytes.capacity()
     }
 }
 

@@ -238,7 +238,7 @@ impl Assembler {
                 // The server's own words before its collector runs, as CloudNativePG passes them on.
                 let text = piped.as_deref().map(str::as_bytes).unwrap_or_default();
                 let goes_on = text.first() == Some(&b'\t') && self.last.is_some();
-                if format != LogFormat::Json && (goes_on || self.find(text).is_some()) {
+                if format != LogFormat::Json && (goes_on || self.has_prefix(text)) {
                     self.dispatch(text, at.clone(), now);
                     self.left_out(beyond);
                 } else {

@@ -18,6 +18,7 @@
 //!   ([`Assembler::replay`]), gets the same records, whatever the clock did. A part that came too
 //!   late is a record of its own, counted.
 
+mod cache;
 mod columns;
 mod enter;
 mod open;
@@ -34,6 +35,7 @@ use std::time::{Duration, Instant};
 
 use super::format::{Clock, Prefix, Reading, known};
 use super::record::Record;
+use cache::Cache;
 use open::Open;
 use side::Side;
 
@@ -81,6 +83,8 @@ pub struct Assembler {
     reading: Reading,
     /// Prefixes for lines that the reading's own does not fit: written before a change of it.
     known: &'static [Prefix],
+    /// The reading's own prefix as it was read lately.
+    prefixes: Cache,
     clock: Clock,
     counts: Counts,
     /// In the order of their first lines.
@@ -102,6 +106,8 @@ pub struct Assembler {
     outer: Option<i64>,
     /// The record whose place the present line may take.
     slot: Option<u64>,
+    /// Where the present line lies in memory, if it holds no sign of a credential.
+    clean: Range<usize>,
     /// Tears in the present line.
     tears: u32,
     /// Lines came that do not tell their format themselves.
@@ -129,6 +135,7 @@ impl Assembler {
         Self {
             reading,
             known: known(),
+            prefixes: Cache::default(),
             clock: Clock::default(),
             counts: Counts::default(),
             records: VecDeque::new(),
@@ -141,6 +148,7 @@ impl Assembler {
             stderr: false,
             outer: None,
             slot: None,
+            clean: 0..0,
             tears: 0,
             text: false,
             weight: 0,
@@ -170,6 +178,7 @@ impl Assembler {
     /// From the next line on, lines are read another way.
     pub fn switch(&mut self, reading: Reading) {
         self.clock.forget();
+        self.prefixes = Cache::default();
         self.reading = reading;
     }
 
@@ -185,6 +194,17 @@ impl Assembler {
     /// One line without its newline; `at` is where it stands in the file, its newline included. A
     /// line that was cut on its way here has a range longer than its bytes.
     pub fn line(&mut self, bytes: &[u8], at: Range<u64>, now: Instant) {
+        self.searched_line(bytes, at, false, now);
+    }
+
+    /// The same. `clean`: it was searched for signs of credentials, and holds none.
+    pub(in crate::logs) fn searched_line(
+        &mut self,
+        bytes: &[u8],
+        at: Range<u64>,
+        clean: bool,
+        now: Instant,
+    ) {
         while let Some(stop) = self.breaks.pop_front_if(|stop| stop.at <= at.start) {
             self.close(stop, now);
         }
@@ -195,13 +215,22 @@ impl Assembler {
             self.finish_where(|open| at.start.saturating_sub(open.record.bytes.end) > REACH);
         }
         let beyond = (at.end - at.start).saturating_sub(bytes.len() as u64 + 1);
+        self.clean = if clean { memory(bytes) } else { 0..0 };
         self.enter(bytes, at, beyond, now);
+        self.clean = 0..0;
         if self.weight > OPEN_BYTES
             && let Some(oldest) = self.live.iter().map(|(_, number)| *number).min()
         {
             self.counts.evicted += 1;
             self.finish_record(oldest);
         }
+    }
+
+    /// Whether the text is a piece of the present line, and that holds no sign of a credential. What was
+    /// decoded or joined lies elsewhere, and may hold one that no line holds.
+    fn is_clean(&self, text: &[u8]) -> bool {
+        let own = memory(text);
+        own.is_empty() || (self.clean.start <= own.start && own.end <= self.clean.end)
     }
 
     fn push(&mut self, mut open: Open) -> u64 {
@@ -256,7 +285,10 @@ impl Assembler {
         if let Some(open) = self.get(number) {
             open.whole = true;
         }
-        self.live.retain(|(_, n)| *n != number);
+        // Each is there once at most, and mostly near the end.
+        if let Some(at) = self.live.iter().rposition(|(_, live)| *live == number) {
+            self.live.remove(at);
+        }
     }
 
     /// A plain line takes continuation lines only as long as nothing else comes.
@@ -270,4 +302,10 @@ impl Assembler {
     pub fn counts(&self) -> Counts {
         self.counts
     }
+}
+
+/// The addresses at which bytes lie.
+fn memory(bytes: &[u8]) -> Range<usize> {
+    let range = bytes.as_ptr_range();
+    range.start.addr()..range.end.addr()
 }

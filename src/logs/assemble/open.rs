@@ -3,8 +3,9 @@
 use std::ops::Range;
 use std::time::Instant;
 
-use crate::logs::format::{Escape, Match, Verbosity, foreign_position, is_unknown, verbose};
-use crate::logs::record::{Key, Part, Record, Severity, Span, SqlState};
+use super::cache::Known;
+use crate::logs::format::{Match, Verbosity, foreign_position, verbose};
+use crate::logs::record::{Part, Record, Severity, Span};
 
 /// The most text of one record that is kept; Loki refuses lines over 256 KiB.
 pub(super) const RECORD_BYTES: usize = 128 * 1024;
@@ -78,13 +79,14 @@ impl Open {
     pub(super) fn head<'l>(
         &mut self,
         severity: Severity,
-        found: &Match,
+        known: &Known,
         line: &'l [u8],
         verbosity: Option<Verbosity>,
     ) -> &'l [u8] {
         self.record.severity = Some(severity);
-        self.fill(found, line);
-        let mut text = &line[found.text..];
+        self.record.fields.copy(&known.fields);
+        self.record.sqlstate = known.sqlstate;
+        let mut text = &line[known.found.text..];
         if let Some((sqlstate, rest)) = verbose(text, verbosity) {
             self.record.sqlstate = Some(sqlstate);
             text = rest;
@@ -111,7 +113,7 @@ impl Open {
     pub(super) fn settle(
         &mut self,
         severity: Severity,
-        found: &Match,
+        found: Match,
         verbosity: Option<Verbosity>,
     ) {
         let Some(doubt) = self.doubt.take() else { return };
@@ -119,7 +121,8 @@ impl Open {
         self.text.clear();
         self.record.parts = Default::default();
         self.part = None;
-        let text = self.head(severity, found, &doubt.line, verbosity);
+        let known = Known::new(found, &doubt.line);
+        let text = self.head(severity, &known, &doubt.line, verbosity);
         self.add(text);
         self.add(&behind);
     }
@@ -171,34 +174,6 @@ impl Open {
     /// Bytes of memory, about.
     pub(super) fn weight(&self) -> usize {
         self.text.len() + WEIGHT
-    }
-
-    /// Takes the fields that a line's prefix tells.
-    pub(super) fn fill(&mut self, found: &Match, line: &[u8]) {
-        let fields = &mut self.record.fields;
-        fields.clear();
-        let mut push = |key, value: &[u8]| {
-            if !is_unknown(value) {
-                fields.push(key, value);
-            }
-        };
-        for (escape, value) in found.values(line) {
-            let Some(key) = escape.key() else { continue };
-            if escape != Escape::RemoteHostPort {
-                push(key, value);
-                continue;
-            }
-            // `%r` is host(port).
-            let (host, port) = match memchr::memchr(b'(', value) {
-                Some(open) => (&value[..open], &value[open + 1..value.len() - 1]),
-                None => (value, &b""[..]),
-            };
-            if found.get(line, Escape::RemoteHost).is_none() {
-                push(Key::RemoteHost, host);
-            }
-            push(Key::RemotePort, port);
-        }
-        self.record.sqlstate = found.get(line, Escape::SqlState).and_then(SqlState::parse);
     }
 
     /// The text of the last part begins here.

@@ -1,8 +1,11 @@
 //! The assembler over small logs written by hand.
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::config::LogFormat;
 use crate::logs::record::{Key, Part, Severity};
+use crate::logs::redact::first_sign;
 
 /// Feeds a text line by line and takes what is ready after each.
 fn feed(assembler: &mut Assembler, text: &str, from: u64, now: Instant) -> Vec<Record> {
@@ -295,4 +298,67 @@ fn a_short_torn_line_is_seen_by_what_follows() {
     );
     assert_eq!(counts, Counts { torn: 2, ..Counts::default() });
     assert_eq!(records[1].bytes.start, 58);
+}
+
+/// Lines of all kinds, whose pieces, joined or decoded, may come to a sign that none of them holds.
+fn pieces() -> impl Strategy<Value = String> {
+    let time = "2026-03-04 09:15:01.207 UTC";
+    let text = "pa|ss|word|pass|md|5|:/|//|to|\\\\u006ben|\"\"|\"|,|a{4100}|é|x";
+    let text = prop::collection::vec(text, 0..4).prop_map(|pieces| pieces.concat());
+    (0..13, 7..9, text).prop_map(move |(kind, process, text)| {
+        let head = format!("{time} [{process}] {}@", if process == 7 { "pa" } else { "ss" });
+        match kind {
+            0 => format!("{head}shop LOG:  {text}"),
+            1 => format!("{head}{text} ERROR:  x"),
+            2 => format!("{head}shop DETAIL:  {text}"),
+            3 => format!("\t{text}"),
+            4 => format!("{text}{head}shop LOG:  {text}"),
+            5 => format!("2026-03-04T09:15:01.4Z stdout P {text}"),
+            6 => format!("2026-03-04T09:15:01.4Z stdout F {text}"),
+            7 => format!("2026-03-04T09:15:01.4Z stderr P {head}shop LOG:  {text}"),
+            8 => format!(r#"{{"log":"{head}shop LOG:  {text}\n","stream":"stderr","time":"2026-03-04T09:15:01Z"}}"#),
+            9 => format!(r#"{{"timestamp":"{time}","error_severity":"LOG","message":"{text}"}}"#),
+            10 => format!(r#"{time},"app","shop",7,"[local]",69.7,1,"x",{time},3/4,0,LOG,00000,"{text}"#),
+            // Torn by another process, before and behind the middle of it.
+            11 => format!("{head}shop LOG:  {}{text}{time} [9] LOG:  x\nss{text}", "a".repeat(4100)),
+            _ => text,
+        }
+    })
+}
+
+proptest! {
+    #[test]
+    fn a_record_is_clean_only_without_signs(texts in prop::collection::vec(pieces(), 1..30)) {
+        let mut assembler =
+            Assembler::new(Reading::new(Some("%m [%p] %q%u@%d "), Some("UTC"), Some("default")));
+        let mut records = Vec::new();
+        let mut at = 0;
+        for text in texts.join("\n").lines() {
+            let end = at + text.len() as u64 + 1;
+            let clean = first_sign(text.as_bytes()).is_none();
+            assembler.searched_line(text.as_bytes(), at..end, clean, Instant::now());
+            records.extend(std::iter::from_fn(|| assembler.ready()));
+            at = end;
+        }
+        assembler.finish();
+        records.extend(std::iter::from_fn(|| assembler.ready()));
+        for record in records {
+            let texts = record.fields.iter().map(|(_, value)| value).chain([record.line()]);
+            let signs = texts.filter_map(|text| first_sign(text.as_bytes())).count();
+            prop_assert!(!record.clean || signs == 0, "{:?}", record);
+        }
+    }
+}
+
+#[test]
+fn most_records_are_clean() {
+    let mut assembler = Assembler::new(Reading::new(Some("%m [%p] %q%u@%d/%a "), None, None));
+    let mut at = 0;
+    for line in SAMPLE.lines() {
+        let end = at + line.len() as u64 + 1;
+        assembler.searched_line(line.as_bytes(), at..end, true, Instant::now());
+        at = end;
+    }
+    assembler.finish();
+    assert!(std::iter::from_fn(|| assembler.ready()).all(|record| record.clean));
 }

@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::time::Instant;
 
+use super::cache::{Known, tell};
 use super::open::Open;
 use super::{Assembler, REACH, TEARS};
 use crate::logs::format::{Clock, Escape, Keyword, Match, Zone};
@@ -17,12 +18,16 @@ impl Assembler {
         if bytes.first() == Some(&b'\t') {
             return self.continuation(bytes, at, now);
         }
-        let Some((found, rivals)) = self.find(bytes) else {
+        let Some((mut known, rivals)) = self.read(bytes) else {
             return match self.torn.take().filter(|torn| self.is_open_for(*torn, at.start)) {
                 Some(torn) => {
                     self.finish_plain();
                     self.last = Some(torn);
                     self.append(torn, bytes, at, now);
+                    // Half a sign may stand on each side of the tear.
+                    if let Some(open) = self.get(torn) {
+                        open.record.clean = false;
+                    }
                 }
                 None if self.look_back(now) => self.dispatch(bytes, at, now),
                 None if self.pgbouncer(bytes, &at, now) => {}
@@ -36,19 +41,18 @@ impl Assembler {
                 },
             };
         };
-        if !rivals.is_empty() {
+        let doubt = !rivals.is_empty();
+        if doubt {
             self.counts.ambiguous += 1;
-            if let Some((part, found)) = self.settle(&rivals, bytes) {
-                return self.group(part, &found, bytes, at, now);
+            if let Some(found) = self.settle(&rivals, bytes) {
+                known.read(found, bytes);
             }
         }
-        match found.keyword {
-            Keyword::Head(severity) => {
-                let doubt = !rivals.is_empty();
-                self.head(severity, &found, doubt, bytes, at, now);
-            }
-            Keyword::Group(part) => self.group(part, &found, bytes, at, now),
+        match known.found.keyword {
+            Keyword::Head(severity) => self.head(severity, &known, doubt, bytes, at, now),
+            Keyword::Group(part) => self.group(part, &known, bytes, at, now),
         }
+        self.prefixes.keep(known);
     }
 
     /// `pg_ctl` waits in a line without an end, and the server writes behind it; container images start
@@ -57,46 +61,58 @@ impl Assembler {
         let rest = bytes.strip_prefix(b"waiting for server to ")?;
         let words = bytes.len() - rest.len() + memchr::memchr(b'.', rest)?;
         let offset = words + bytes[words..].iter().take_while(|b| **b == b'.').count();
-        self.find(&bytes[offset..]).map(|_| offset)
+        self.has_prefix(&bytes[offset..]).then_some(offset)
+    }
+
+    /// Whether the line begins with a prefix and a keyword.
+    pub(super) fn has_prefix(&self, line: &[u8]) -> bool {
+        let own = self.reading.prefix.as_ref().is_some_and(|prefix| prefix.matches(line).is_some());
+        own || self.other_prefix(line).is_some()
+    }
+
+    /// How a line is read whose prefix is not the present one.
+    fn other_prefix(&self, line: &[u8]) -> Option<Match> {
+        let digit = line.first()?.is_ascii_digit();
+        digit.then(|| self.known.iter().find_map(|known| known.matches(line)))?
     }
 
     /// How a line is read: the left-most way, and all ways where there are several.
-    pub(super) fn find(&self, line: &[u8]) -> Option<(Match, Vec<Match>)> {
+    fn read(&mut self, line: &[u8]) -> Option<(Box<Known>, Vec<Match>)> {
         if let Some(prefix) = &self.reading.prefix
-            && let Some(found) = prefix.matches(line)
+            && let Some(mut known) = self.prefixes.read(prefix, line)
         {
-            let rivals = prefix.rivals(line, &found);
-            let plausible = rivals.iter().find(|rival| rival.is_plausible(line)).cloned();
-            return Some((plausible.unwrap_or(found), rivals));
+            let rivals = prefix.rivals(line, &known.found);
+            if let Some(plausible) = rivals.iter().find(|rival| rival.is_plausible(line)) {
+                known.read(plausible.clone(), line);
+            }
+            return Some((known, rivals));
         }
-        let digit = line.first()?.is_ascii_digit();
-        let found = digit.then(|| self.known.iter().find_map(|known| known.matches(line)))??;
-        Some((found, Vec::new()))
+        let found = self.other_prefix(line)?;
+        Some((self.prefixes.other(found, line), Vec::new()))
     }
 
     /// An ambiguous line that repeats the prefix of an ambiguous head settles both: parts of a record
     /// have the bytes of its head's prefix, but for the line number.
-    pub(super) fn settle(&mut self, rivals: &[Match], line: &[u8]) -> Option<(Part, Match)> {
+    pub(super) fn settle(&mut self, rivals: &[Match], line: &[u8]) -> Option<Match> {
         let process = process(rivals.first()?, line);
         let number = self.mine(process)?;
         let prefix = self.reading.prefix.as_ref()?;
         let open = self.peek(number)?;
         let doubt = open.doubt.as_ref()?;
         let heads = prefix.all(&doubt.line);
-        let (part, found, severity, head) = rivals.iter().find_map(|rival| {
-            let Keyword::Group(part) = rival.keyword else { return None };
+        let parts = |found: &&Match| matches!(found.keyword, Keyword::Group(_));
+        let (found, severity, head) = rivals.iter().filter(parts).find_map(|rival| {
             heads.iter().find_map(|head| {
                 let Keyword::Head(severity) = head.keyword else { return None };
-                head.same(&doubt.line, rival, line)
-                    .then(|| (part, rival.clone(), severity, head.clone()))
+                head.same(&doubt.line, rival, line).then(|| (rival.clone(), severity, head.clone()))
             })
         })?;
         let verbosity = self.reading.verbosity;
         let open = self.get(number)?;
         if open.doubt.as_ref().is_some_and(|doubt| doubt.prefix != head.end) {
-            open.settle(severity, &head, verbosity);
+            open.settle(severity, head, verbosity);
         }
-        Some((part, found))
+        Some(found)
     }
 
     pub(super) fn time(&mut self, found: &Match, line: &[u8]) -> Option<i64> {
@@ -106,36 +122,38 @@ impl Assembler {
     pub(super) fn head(
         &mut self,
         severity: Severity,
-        found: &Match,
+        known: &Known,
         doubt: bool,
         line: &[u8],
         at: Range<u64>,
         now: Instant,
     ) {
-        let process = process(found, line);
+        let process = known.process;
         if let Some(number) = self.mine(process) {
             self.finish_record(number);
         }
         self.finish_plain();
         let mut open = Open::new(self.blank(), process, at.clone(), now);
-        open.record.time = self.time(found, line).or(self.outer);
-        let text = open.head(severity, found, line, self.reading.verbosity);
+        open.record.clean = self.is_clean(line);
+        open.record.time = self.time(&known.found, line).or(self.outer);
+        let text = open.head(severity, known, line, self.reading.verbosity);
         let number = self.push(open);
         self.append(number, text, at, now);
         if let Some(open) = self.get(number).filter(|_| doubt) {
-            open.doubt(line, found.end);
+            open.doubt(line, known.found.end);
         }
     }
 
     pub(super) fn group(
         &mut self,
         part: Part,
-        found: &Match,
+        known: &Known,
         line: &[u8],
         at: Range<u64>,
         now: Instant,
     ) {
-        let process = process(found, line);
+        let Known { found, process, .. } = known;
+        let process = *process;
         if self.mine(process).is_none() {
             self.look_back(now);
         }
@@ -162,8 +180,9 @@ impl Assembler {
                 self.finish_record(number);
             }
             let mut open = Open::new(self.blank(), process, at.clone(), now);
+            open.record.clean = self.is_clean(line);
             open.record.time = time.or(self.outer);
-            open.fill(found, line);
+            open.record.sqlstate = tell(found, line, &mut open.record.fields);
             self.push(open)
         });
         self.last = Some(number);
@@ -186,6 +205,7 @@ impl Assembler {
         self.finish_plain();
         self.counts.plain += 1;
         let mut open = Open::plain(self.blank(), at.clone(), now);
+        open.record.clean = self.is_clean(bytes);
         open.record.time = self.outer;
         let number = self.push(open);
         self.append(number, bytes, at, now);
@@ -201,9 +221,11 @@ impl Assembler {
             Some(offset) => (&text[..offset], self.place(text.len() - offset)),
             None => (text, at.end),
         };
+        let clean = self.is_clean(kept);
         let Some(open) = self.get(number) else { return };
         let before = open.weight();
         open.add_line(kept);
+        open.record.clean &= clean;
         open.record.bytes.end = end.max(open.record.bytes.start + 1);
         open.touched = now;
         let grown = open.weight() - before;

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use super::cache::Cache;
 use super::open::Open;
 use super::{Assembler, Break, IDLE};
 use crate::logs::record::Record;
@@ -112,6 +113,7 @@ impl Assembler {
     pub(in crate::logs) fn rest_quietly(&mut self) {
         self.spare = Vec::new();
         self.spare_bytes = 0;
+        self.prefixes = Cache::default();
         self.records.shrink_to_fit();
     }
 

@@ -10,6 +10,7 @@ mod scan;
 
 pub(in crate::logs) use lexer::{Kind, Lexer};
 pub(in crate::logs) use patterns::Patterns;
+pub(in crate::logs) use scan::first_sign;
 
 use std::borrow::Cow;
 
@@ -38,13 +39,9 @@ pub struct Counts {
 /// Names that clients choose: a connection string in the place of a database's name ends up there.
 const NAMES: [Key; 4] = [Key::User, Key::Dbname, Key::ApplicationName, Key::Ps];
 
-/// The same without a copy where nothing needs a mask. `room` is used again for each record.
-pub(in crate::logs) fn redacted<'r>(
-    record: &'r Record,
-    level: Level,
-    room: &mut Vec<u8>,
-) -> (Cow<'r, Record>, Counts) {
-    let signs = scan::may_hold_credential(record, room);
+/// The same without a copy where nothing needs a mask.
+pub(in crate::logs) fn redacted(record: &Record, level: Level) -> (Cow<'_, Record>, Counts) {
+    let signs = scan::may_hold_credential(record);
     if level == Level::Credentials && !signs && !is_orphan(record) {
         return (Cow::Borrowed(record), Counts::default());
     }
@@ -60,7 +57,7 @@ fn is_orphan(record: &Record) -> bool {
 /// The record with what the level covers masked. A record that nothing in it calls for masking is
 /// given back as it came, after one scan.
 pub fn redact(record: Record, level: Level) -> (Record, Counts) {
-    let signs = scan::may_hold_credential(&record, &mut Vec::new());
+    let signs = scan::may_hold_credential(&record);
     masked(record, level, signs)
 }
 

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use super::identity::{TAIL, Tail};
 use crate::logs::format::{BEGINNING_BYTES, LINE_BYTES};
+use crate::logs::redact::first_sign;
 
 /// What one read asks for.
 const CHUNK: usize = 256 * 1024;
@@ -24,6 +25,9 @@ pub(super) struct Lines {
     skipped: u64,
     /// The bytes before this offset are not all here.
     broken: u64,
+    /// From the present line up to this offset no credential has a sign: whole blocks are searched, for
+    /// each search has its price, and a line is short.
+    clean: u64,
 }
 
 /// A line without its end. Of one that is too long the middle is missing, and counts in its range.
@@ -32,6 +36,8 @@ pub(super) struct Line<'a> {
     pub bytes: &'a [u8],
     /// With its end.
     pub at: Range<u64>,
+    /// It was searched for signs of credentials, and holds none.
+    pub clean: bool,
 }
 
 impl Lines {
@@ -45,6 +51,7 @@ impl Lines {
             offset,
             skipped: 0,
             broken: 0,
+            clean: 0,
         }
     }
 
@@ -72,6 +79,7 @@ impl Lines {
         let next = end + usize::from(self.bytes[end] == b'\n');
         let from = self.start;
         let at = self.offset..self.offset + (next - self.start) as u64 + self.skipped;
+        let clean = self.skipped == 0 && self.is_clean(at.end);
         if self.skipped > 0 {
             self.broken = at.end;
         }
@@ -79,7 +87,16 @@ impl Lines {
         self.start = next;
         self.searched = next;
         self.skipped = 0;
-        Some(Line { bytes: &self.bytes[from..end], at })
+        Some(Line { bytes: &self.bytes[from..end], at, clean })
+    }
+
+    /// Whether the present line, which ends there, holds no sign of a credential.
+    fn is_clean(&mut self, end: u64) -> bool {
+        if self.clean < end {
+            let rest = &self.bytes[self.start..];
+            self.clean = self.offset + first_sign(rest).unwrap_or(rest.len()) as u64;
+        }
+        self.clean >= end
     }
 
     /// Takes the middle out of the present line, which reaches up to `end`, where it is too long.
@@ -108,7 +125,7 @@ impl Lines {
         self.start = self.bytes.len();
         self.searched = self.start;
         self.skipped = 0;
-        Some(Line { bytes: &self.bytes[from..], at })
+        Some(Line { bytes: &self.bytes[from..], at, clean: false })
     }
 
     /// Lets `read` fill bytes from the file's offset that it is given: up to 64 known bytes first,
@@ -195,6 +212,8 @@ impl Lines {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -252,6 +271,25 @@ mod tests {
             for (bytes, at) in whole {
                 let from = usize::try_from(at.start).unwrap();
                 prop_assert_eq!(&content.as_bytes()[from..from + bytes.len()], &bytes[..]);
+            }
+        }
+
+        #[test]
+        fn a_line_is_clean_where_it_holds_no_sign_itself(
+            content in prop::collection::vec("[a\n\0]{0,30}|PASS|word|: ?//|to|ken=|x{900,1100}", 0..60),
+            pieces in prop::collection::vec(1usize..60, 1..10),
+        ) {
+            let content = content.concat();
+            let mut content = content.as_bytes();
+            let mut lines = Lines::new(0, &[]);
+            for piece in pieces.into_iter().cycle() {
+                while let Some(line) = lines.next() {
+                    prop_assert_eq!(line.clean, first_sign(line.bytes).is_none());
+                }
+                if content.is_empty() {
+                    break;
+                }
+                lines.extend(|room| content.read(&mut room[..piece])).unwrap();
             }
         }
     }

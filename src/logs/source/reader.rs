@@ -95,11 +95,9 @@ pub(super) struct FileReader {
     /// Changes of the reading that lie ahead.
     switches: Vec<(u64, Reading)>,
     stamps: Stamps,
-    /// Where a route stands that has every record given out so far.
+    /// Where a route stands that has every record before the pending one.
     mark: Mark,
     pending: Option<Taken>,
-    /// Where a route stands that has everything before the pending record.
-    before_pending: Mark,
     pub(super) full_since: Option<Instant>,
     /// All that the file held at the last look is read.
     pub(super) at_end: bool,
@@ -153,7 +151,6 @@ impl FileReader {
             stamps: mark.stamps,
             mark,
             pending: None,
-            before_pending: mark,
             full_since: None,
             at_end: false,
             counted: Counts::default(),
@@ -180,7 +177,7 @@ impl FileReader {
 
     /// Where a route of this reading stands.
     pub(super) fn position(&self) -> Mark {
-        if self.pending.is_some() { self.before_pending } else { self.mark }
+        self.mark
     }
 
     /// Routes for which the present record has no room.
@@ -265,7 +262,7 @@ impl FileReader {
                 self.assembler.switch(reading);
             }
             let Some(line) = self.lines.next() else { break };
-            self.assembler.line(line.bytes, line.at, now);
+            self.assembler.searched_line(line.bytes, line.at, line.clean, now);
         }
         let Some((file, head)) = file else { return Ok(Step::End) };
         // Nothing is read ahead of full queues: of a thousand files that would be much.
@@ -331,6 +328,7 @@ impl FileReader {
                 if !taken.routes.is_empty() {
                     return false;
                 }
+                self.mark = taken.mark;
                 // A file at its end keeps nothing: there may be a thousand of them.
                 if let Some(taken) = self.pending.take().filter(|_| !self.at_end) {
                     self.assembler.recycle(taken.record);
@@ -338,8 +336,7 @@ impl FileReader {
             }
             let Some(record) = self.assembler.next_whole() else { return true };
             let ns = self.stamps.stamp(record.time);
-            self.before_pending = self.mark;
-            self.mark = Mark {
+            let mark = Mark {
                 offset: record.resume,
                 next: record.next,
                 stamps: self.stamps,
@@ -354,7 +351,7 @@ impl FileReader {
                 event: classify(&record),
                 record,
                 ns,
-                mark: self.mark,
+                mark,
                 routes: self.routes,
                 first_seen,
             });

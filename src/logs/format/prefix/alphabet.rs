@@ -49,8 +49,7 @@ pub(super) fn closed(escape: Escape, bytes: &[u8]) -> Option<usize> {
             let length = run(bytes, 5, |b| b.is_ascii_digit() || b.is_ascii_uppercase());
             if length == 5 { 5 } else { 0 }
         }
-        Escape::Time | Escape::SessionStart => time(bytes, false),
-        Escape::TimeMillis => time(bytes, true),
+        Escape::Time | Escape::TimeMillis | Escape::SessionStart => time(escape, bytes),
         Escape::RemoteHost | Escape::LocalHost => host(bytes),
         Escape::RemoteHostPort => {
             let host = host(bytes);
@@ -92,30 +91,32 @@ fn host(bytes: &[u8]) -> usize {
 }
 
 /// `2026-11-20 10:00:21.633 UTC`, as `%m` prints it; `%t` has no fraction.
-fn time(bytes: &[u8], millis: bool) -> usize {
-    let shape = if millis {
-        bytes.first_chunk().is_some_and(|text| fits(text, b"0000-00-00 00:00:00.000 "))
-    } else {
-        bytes.first_chunk().is_some_and(|text| fits(text, b"0000-00-00 00:00:00 "))
-    };
-    let length = if millis { 24 } else { 20 };
-    match shape {
-        true => match zone(&bytes[length..]) {
-            0 => 0,
-            zone => length + zone,
-        },
-        false => 0,
+fn time(escape: Escape, bytes: &[u8]) -> usize {
+    let Some(length) = time_length(escape, bytes) else { return 0 };
+    match zone(&bytes[length..]) {
+        0 => 0,
+        zone => length + zone,
+    }
+}
+
+/// The length of a time, its zone left out.
+pub(super) fn time_length(escape: Escape, bytes: &[u8]) -> Option<usize> {
+    match escape {
+        Escape::TimeMillis => fits(bytes.first_chunk()?, b"0000-00-00 00:00:00.000 ").then_some(24),
+        Escape::Time | Escape::SessionStart => {
+            fits(bytes.first_chunk()?, b"0000-00-00 00:00:00 ").then_some(20)
+        }
+        _ => None,
     }
 }
 
 /// A digit for each 0, the same byte for others. Without early returns: all bytes at once.
 fn fits<const N: usize>(text: &[u8; N], shape: &[u8; N]) -> bool {
-    let mut all = true;
-    for (byte, shape) in text.iter().zip(shape) {
-        let digit = byte.wrapping_sub(b'0') < 10;
-        all &= if *shape == b'0' { digit } else { byte == shape };
-    }
-    all
+    let beyond: [u8; N] = std::array::from_fn(|at| {
+        let most = if shape[at] == b'0' { 9 } else { 0 };
+        text[at].wrapping_sub(shape[at]).saturating_sub(most)
+    });
+    beyond == [0; N]
 }
 
 /// `UTC`, `+0545`, `UTC+3`.

@@ -1,9 +1,11 @@
 //! From the setting to its pieces.
 
+use std::ops::Range;
 use std::sync::LazyLock;
 
 use memchr::memmem::Finder;
 
+use super::alphabet;
 use super::field::{Escape, Match, Piece};
 use super::matcher::{self, Run};
 
@@ -17,6 +19,9 @@ pub struct Prefix {
     pieces: Vec<Piece>,
     /// Whether a client may have chosen some of it.
     names: bool,
+    /// So many pieces at its start hold all that differs from line to line of a process: a time, and a
+    /// count of lines if it has one. 0: others may differ too.
+    varying: usize,
 }
 
 impl Prefix {
@@ -60,7 +65,8 @@ impl Prefix {
         let names = pieces
             .iter()
             .any(|piece| matches!(piece, Piece::Field { escape, .. } if escape.is_free()));
-        Self { text: log_line_prefix.to_owned(), pieces, names }
+        let varying = varying(&pieces);
+        Self { text: log_line_prefix.to_owned(), pieces, names, varying }
     }
 
     /// As it was written.
@@ -90,7 +96,39 @@ impl Prefix {
 
     /// The left-most way to read a prefix and a keyword at the start of the line.
     pub fn matches(&self, line: &[u8]) -> Option<Match> {
-        Run::new(line).first(&self.pieces)
+        self.straight(line).or_else(|| self.thorough(line))
+    }
+
+    /// The same where no piece has to be tried twice. It is told by the bytes up to the text alone.
+    pub(in crate::logs) fn straight(&self, line: &[u8]) -> Option<Match> {
+        Run::new(line).straight(&self.pieces)
+    }
+
+    /// The same whatever has to be tried.
+    pub(in crate::logs) fn thorough(&self, line: &[u8]) -> Option<Match> {
+        Run::new(line).thorough(&self.pieces)
+    }
+
+    /// What at the start of a line differs from other lines of its process: as many bytes of a time,
+    /// its zone left out, and where the count of lines is, if there is one. None where more may differ.
+    pub(in crate::logs) fn varying(&self, line: &[u8]) -> Option<(usize, Range<usize>)> {
+        let (first, others) = self.pieces[..self.varying].split_first()?;
+        let Piece::Field { escape, .. } = first else { return None };
+        let time = alphabet::time_length(*escape, line)?;
+        if others.is_empty() {
+            return Some((time, time..time));
+        }
+        let mut count = 0..alphabet::closed(*escape, line)?;
+        for piece in others {
+            let rest = &line[count.end..];
+            let length = match piece {
+                Piece::Literal(literal) => rest.starts_with(literal).then_some(literal.len()),
+                Piece::Field { escape, .. } => alphabet::closed(*escape, rest),
+                Piece::Stop => None,
+            };
+            count = count.end..count.end + length?;
+        }
+        Some((time, count))
     }
 
     /// Every way to read the line, the left-most first.
@@ -112,6 +150,21 @@ impl Prefix {
         let all = self.all(line);
         if all.len() > 1 { all } else { Vec::new() }
     }
+}
+
+/// See [`Prefix::varying`].
+fn varying(pieces: &[Piece]) -> usize {
+    let field = |piece: &Piece| match piece {
+        Piece::Field { escape, width: 0, .. } if !escape.is_free() => Some(*escape),
+        _ => None,
+    };
+    if !matches!(pieces.first().and_then(field), Some(Escape::Time | Escape::TimeMillis)) {
+        return 0;
+    }
+    let counts = |piece: &Piece| matches!(piece, Piece::Field { escape: Escape::LineNum, .. });
+    let count = pieces.iter().rposition(counts).map_or(1, |at| at + 1);
+    let plain = |piece: &Piece| matches!(piece, Piece::Literal(_)) || field(piece).is_some();
+    if pieces[..count].iter().all(plain) { count } else { 0 }
 }
 
 fn flush(literal: &mut Vec<u8>, pieces: &mut Vec<Piece>) {

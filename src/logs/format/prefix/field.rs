@@ -156,8 +156,8 @@ pub struct Match {
     pub text: usize,
 }
 
-impl Match {
-    pub(super) fn none() -> Self {
+impl Default for Match {
+    fn default() -> Self {
         Self {
             known: 0,
             fields: [(0, 0); Escape::ALL.len()],
@@ -166,7 +166,9 @@ impl Match {
             text: 0,
         }
     }
+}
 
+impl Match {
     /// Takes in where a field's value is, an empty one too, and gives back where it was: a prefix may
     /// have a field twice. Prefixes are far shorter than 64 KiB.
     pub(super) fn set(&mut self, escape: Escape, value: (u16, u16)) -> (u16, u16) {

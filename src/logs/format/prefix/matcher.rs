@@ -27,24 +27,21 @@ pub(super) struct Run<'l> {
 
 impl<'l> Run<'l> {
     pub(super) fn new(line: &'l [u8]) -> Self {
-        Self { line, steps: MAX_STEPS, client: 0, stopped: false, at: Match::none(), all: None }
+        Self { line, steps: MAX_STEPS, client: 0, stopped: false, at: Match::default(), all: None }
     }
 
     /// The left-most way: text is tried from its shortest, and a process without a client first.
-    pub(super) fn first(mut self, pieces: &[Piece]) -> Option<Match> {
-        if self.straight(pieces) {
-            return Some(self.at);
-        }
-        Self::new(self.line).thorough(pieces)
-    }
-
-    fn thorough(mut self, pieces: &[Piece]) -> Option<Match> {
+    pub(super) fn thorough(mut self, pieces: &[Piece]) -> Option<Match> {
         self.pieces(pieces, 0).then_some(self.at)
     }
 
     /// The way that never turns back: each piece is read as it would be tried first. Where it comes to
     /// a keyword it is the left-most one, and nearly every line of a log is read by it.
-    fn straight(&mut self, pieces: &[Piece]) -> bool {
+    pub(super) fn straight(mut self, pieces: &[Piece]) -> Option<Match> {
+        self.goes_straight(pieces).then_some(self.at)
+    }
+
+    fn goes_straight(&mut self, pieces: &[Piece]) -> bool {
         let mut at = 0;
         for (number, piece) in pieces.iter().enumerate() {
             let rest = &self.line[at..];
@@ -278,10 +275,10 @@ mod tests {
             let (prefix, line): (Vec<_>, Vec<_>) = printed.into_iter().unzip();
             let (prefix, line) = (prefix.concat(), line.concat() + &keyword);
             let pieces = Prefix::compile(&prefix).into_pieces();
-            let mut straight = Run::new(line.as_bytes());
-            if straight.straight(&pieces) {
+            let straight = Run::new(line.as_bytes()).straight(&pieces);
+            if straight.is_some() {
                 let thorough = Run::new(line.as_bytes()).thorough(&pieces);
-                prop_assert_eq!(Some(straight.at), thorough, "{:?} {:?}", prefix, line);
+                prop_assert_eq!(straight, thorough, "{:?} {:?}", prefix, line);
             }
         }
     }
