@@ -2,30 +2,15 @@
 //! own work under `pgvigil_log_…`, both with the identity of the server whose log it is.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::counter::Count;
 use super::events::EventKind;
 use super::sessions::{Line, Sessions};
 use super::source::Taken;
 use super::sums::{self, Sums};
 use super::{Counts, Format, Redacted, Severity};
 use crate::metric::{Family, Kind, Labels};
-
-/// A counter of its own: the `prometheus` crate's have no labels that differ by source. The thread that
-/// reads the source counts alone, so it need not lock the counter's memory for each record.
-#[derive(Debug, Default)]
-pub(in crate::logs) struct Count(AtomicU64);
-
-impl Count {
-    pub(super) fn add(&self, more: u64) {
-        self.0.store(self.get().wrapping_add(more), Ordering::Relaxed);
-    }
-
-    pub(super) fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-}
 
 /// The counters of one source.
 #[derive(Debug)]

@@ -4,6 +4,7 @@ mod assemble;
 mod batch;
 mod checkpoint;
 mod count;
+mod counter;
 mod desk;
 pub mod entry;
 mod events;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::count::Count;
+use super::counter::Count;
 use super::events::{Event, EventKind, Figure, figures};
 use super::{Record, Severity, SqlState};
 use crate::metric::{Family, Histogram, Kind, Labels, Point, Sample};

@@ -3,7 +3,6 @@
 
 use std::ops::Range;
 
-use super::text::process;
 use crate::logs::format::{Escape, Keyword, Match, Prefix, is_unknown};
 use crate::logs::record::{Fields, Key, SqlState};
 
@@ -41,7 +40,7 @@ impl Known {
     pub(super) fn read(&mut self, found: Match, line: &[u8]) {
         self.bytes.clear();
         self.fields.clear();
-        self.process = process(&found, line);
+        self.process = found.process(line);
         if matches!(found.keyword, Keyword::Head(_)) {
             self.sqlstate = tell(&found, line, &mut self.fields);
         }

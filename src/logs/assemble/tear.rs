@@ -73,7 +73,7 @@ impl Assembler {
                 };
                 let near = text::time(&found, rest, &mut Clock::default(), &self.reading.zone)
                     .is_some_and(|other| (other - time).abs() < NEAR);
-                if near && text::process(&found, rest) != own {
+                if near && found.process(rest) != own {
                     return Some(offset);
                 }
             }

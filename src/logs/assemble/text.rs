@@ -94,7 +94,7 @@ impl Assembler {
     /// An ambiguous line that repeats the prefix of an ambiguous head settles both: parts of a record
     /// have the bytes of its head's prefix, but for the line number.
     pub(super) fn settle(&mut self, rivals: &[Match], line: &[u8]) -> Option<Match> {
-        let process = process(rivals.first()?, line);
+        let process = rivals.first()?.process(line);
         let number = self.mine(process)?;
         let prefix = self.reading.prefix.as_ref()?;
         let open = self.peek(number)?;
@@ -246,21 +246,4 @@ pub(super) fn time(found: &Match, line: &[u8], clock: &mut Clock, zone: &Zone) -
         Some(text) => clock.civil(text, zone),
         None => Clock::epoch(found.get(line, Escape::Epoch)?),
     }
-}
-
-/// The process that wrote a line, from `%p` or the session id; 0 where neither is there.
-pub(super) fn process(found: &Match, line: &[u8]) -> u32 {
-    let number = |digits: &[u8], radix| {
-        digits.iter().try_fold(0_u32, |sum, digit| {
-            sum.checked_mul(radix)?.checked_add(char::from(*digit).to_digit(radix)?)
-        })
-    };
-    if let Some(pid) = found.get(line, Escape::Pid) {
-        return number(pid, 10).unwrap_or(0);
-    }
-    found
-        .get(line, Escape::SessionId)
-        .and_then(|id| id.rsplit(|b| *b == b'.').next())
-        .and_then(|pid| number(pid, 16))
-        .unwrap_or(0)
 }

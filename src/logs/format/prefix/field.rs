@@ -197,6 +197,22 @@ impl Match {
         line.get(self.range(escape)?)
     }
 
+    /// The process that wrote the line, from `%p` or the session id; 0 where neither is there.
+    pub fn process(&self, line: &[u8]) -> u32 {
+        let number = |digits: &[u8], radix| {
+            digits.iter().try_fold(0_u32, |sum, digit| {
+                sum.checked_mul(radix)?.checked_add(char::from(*digit).to_digit(radix)?)
+            })
+        };
+        if let Some(pid) = self.get(line, Escape::Pid) {
+            return number(pid, 10).unwrap_or(0);
+        }
+        self.get(line, Escape::SessionId)
+            .and_then(|id| id.rsplit(|b| *b == b'.').next())
+            .and_then(|pid| number(pid, 16))
+            .unwrap_or(0)
+    }
+
     /// Whether the SQLSTATE, where there is one, can be of a record with this severity.
     pub fn is_plausible(&self, line: &[u8]) -> bool {
         match (self.keyword, self.get(line, Escape::SqlState)) {
