@@ -87,26 +87,21 @@ impl Assembler {
         self.outer = parts.time;
         self.floor = floor;
         self.text_end = at.end.saturating_sub(1);
-        self.slot = Some(parts.number);
-        self.opened(&parts.text, at, parts.beyond, now);
-        if let Some(number) = self.slot.take() {
-            // It went to a record that had begun before.
-            self.give_up(number);
-        }
+        let left = self.in_place_of(parts.number, |own| {
+            own.opened(&parts.text, at, parts.beyond, now);
+        });
+        // It went to a record that had begun before.
+        left.into_iter().for_each(|number| self.give_up(number));
     }
 
     /// Keeps a place among the records for what begins here.
     fn hold(&mut self, at: Range<u64>, now: Instant) -> u64 {
-        if let Some(number) = self.slot.take() {
+        if let Some(number) = self.slots.last_mut().and_then(Option::take) {
             return number;
         }
-        let last = self.last;
         let mut open = Open::plain(self.blank(), at, now);
         open.hollow = true;
-        let number = self.push(open);
-        self.live.retain(|(_, live)| *live != number);
-        self.last = last;
-        number
+        self.insert(open)
     }
 
     /// What keeps a place has grown.
@@ -362,16 +357,16 @@ impl Assembler {
             return;
         };
         let beyond = csv.beyond + csv.scanner.left_out();
-        let slot = self.slot.replace(number);
         let outer = std::mem::replace(&mut self.outer, csv.time);
         let code = columns.some(Column::SqlState).and_then(SqlState::parse);
-        if code.is_some() && columns.get(Column::Message).is_some() {
-            self.record(columns, Format::Csv, &at, beyond, now);
-        } else {
-            self.unknown(text, at, beyond, now);
-            self.finish_plain();
-        }
-        self.slot = slot;
+        self.in_place_of(number, |own| {
+            if code.is_some() && columns.get(Column::Message).is_some() {
+                own.record(columns, Format::Csv, &at, beyond, now);
+            } else {
+                own.unknown(text, at, beyond, now);
+                own.finish_plain();
+            }
+        });
         self.outer = outer;
     }
 
@@ -408,12 +403,9 @@ impl Assembler {
             }
             let found = &rest[..length];
             if matches!(piece, Piece::Other(_)) {
-                let slot = self.slot.replace(csv.number);
-                self.inner(found, start..stop, 0, now);
-                if self.slot.take().is_some() {
-                    self.give_up(csv.number);
-                }
-                self.slot = slot;
+                let left =
+                    self.in_place_of(csv.number, |own| own.inner(found, start..stop, 0, now));
+                left.into_iter().for_each(|number| self.give_up(number));
             } else {
                 let cut = matches!(piece, Piece::Cut { .. });
                 self.counts.torn += u64::from(cut);

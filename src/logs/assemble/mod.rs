@@ -104,8 +104,8 @@ pub struct Assembler {
     stderr: bool,
     /// What the present line's envelope says of the time.
     outer: Option<i64>,
-    /// The record whose place the present line may take.
-    slot: Option<u64>,
+    /// The record whose place the present line may take; with pieces within pieces the innermost is last.
+    slots: Vec<Option<u64>>,
     /// Where the present line lies in memory, if it holds no sign of a credential.
     clean: Range<usize>,
     /// Tears in the present line.
@@ -147,7 +147,7 @@ impl Assembler {
             other: Default::default(),
             stderr: false,
             outer: None,
-            slot: None,
+            slots: Vec::new(),
             clean: 0..0,
             tears: 0,
             text: false,
@@ -233,24 +233,66 @@ impl Assembler {
         own.is_empty() || (self.clean.start <= own.start && own.end <= self.clean.end)
     }
 
+    /// A record begins: in the place that is kept for it, or in one of its own.
     fn push(&mut self, mut open: Open) -> u64 {
-        if let Some(number) = self.slot.take()
-            && let Some(place) = self.get(number)
-        {
-            open.record.bytes.start = place.record.bytes.start;
-            let (process, old, new) = (open.process, place.weight(), open.weight());
-            *place = open;
-            self.live.push((process, number));
-            self.weight = (self.weight + new).saturating_sub(old);
-            self.last = Some(number);
-            return number;
-        }
-        let number = self.front + self.records.len() as u64;
-        self.weight += open.weight();
-        self.live.push((open.process, number));
-        self.records.push_back(open);
+        let process = open.process;
+        let kept = self.slots.last_mut().and_then(Option::take);
+        let number = match kept.filter(|number| self.peek(*number).is_some()) {
+            Some(number) => {
+                self.change(number, |place| {
+                    open.record.bytes.start = place.record.bytes.start;
+                    *place = open;
+                });
+                number
+            }
+            None => self.insert(open),
+        };
+        self.live.push((process, number));
         self.last = Some(number);
         number
+    }
+
+    /// Puts a record in its order: nearly always behind all others. But what is found late in a line of
+    /// one of a container's streams stands before lines of the other one.
+    fn insert(&mut self, open: Open) -> u64 {
+        let start = open.record.bytes.start;
+        let later = |other: &&Open| other.record.bytes.start > start;
+        let at = self.records.len() - self.records.iter().rev().take_while(later).count();
+        let number = self.front + at as u64;
+        if at < self.records.len() {
+            self.move_on(number);
+        }
+        self.weight += open.weight();
+        self.records.insert(at, open);
+        number
+    }
+
+    /// The records from this one on have the next number each.
+    fn move_on(&mut self, from: u64) {
+        let sides = [&mut self.side, &mut self.other.0];
+        let begun = sides.into_iter().flat_map(Side::numbers);
+        let named = [&mut self.last, &mut self.torn, &mut self.other.1, &mut self.other.2];
+        let named = named.into_iter().chain(&mut self.slots).flatten();
+        let live = self.live.iter_mut().map(|(_, number)| number);
+        live.chain(named).chain(begun).filter(|number| **number >= from).for_each(|own| *own += 1);
+    }
+
+    /// Changes a record, and keeps count of its memory.
+    fn change<T>(&mut self, number: u64, change: impl FnOnce(&mut Open) -> T) -> Option<T> {
+        let open = self.get(number)?;
+        let before = open.weight();
+        let made = change(open);
+        let after = open.weight();
+        self.weight = self.weight + after - before;
+        Some(made)
+    }
+
+    /// Does something with what may take the place of a record; gives back the number of that one, where
+    /// nothing has taken it.
+    fn in_place_of(&mut self, number: u64, enter: impl FnOnce(&mut Self)) -> Option<u64> {
+        self.slots.push(Some(number));
+        enter(self);
+        self.slots.pop().flatten()
     }
 
     fn peek(&self, number: u64) -> Option<&Open> {

@@ -10,6 +10,14 @@ pub(super) struct Side {
     pub(super) csv: Option<Csv>,
 }
 
+impl Side {
+    /// The places among the records of what is begun.
+    pub(super) fn numbers(&mut self) -> impl Iterator<Item = &mut u64> {
+        let parts = self.parts.iter_mut().map(|parts| &mut parts.number);
+        parts.chain(self.csv.iter_mut().map(|csv| &mut csv.number))
+    }
+}
+
 /// A line whose end is missing.
 #[derive(Debug)]
 pub(super) struct Parts {

@@ -39,14 +39,16 @@ impl Assembler {
             return false;
         }
         let Some(offset) = self.tear(number, &line) else { return false };
-        let Some(open) = self.get(number) else { return false };
-        // The newline stands behind the text.
-        let end = open.record.bytes.end;
-        let middle =
-            end.saturating_sub((line.len() - offset) as u64 + 1).max(open.record.bytes.start + 1);
-        open.take_back(line.len() - offset);
-        open.record.bytes.end = middle;
-        self.weight -= line.len() - offset;
+        let taken = self.change(number, |open| {
+            // The newline stands behind the text.
+            let bytes = open.record.bytes.clone();
+            let middle =
+                bytes.end.saturating_sub((line.len() - offset) as u64 + 1).max(bytes.start + 1);
+            open.take_back(line.len() - offset);
+            open.record.bytes.end = middle;
+            (middle, bytes.end)
+        });
+        let Some((middle, end)) = taken else { return false };
         self.counts.torn += 1;
         self.tears += 1;
         self.torn = Some(number);

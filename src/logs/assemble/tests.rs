@@ -15,6 +15,7 @@ fn feed(assembler: &mut Assembler, text: &str, from: u64, now: Instant) -> Vec<R
         let end = at + line.len() as u64;
         assembler.line(line.trim_end_matches('\n').as_bytes(), at..end, now);
         at = end;
+        assert_eq!(assembler.weight, assembler.records.iter().map(Open::weight).sum::<usize>());
         records.extend(std::iter::from_fn(|| assembler.ready()));
     }
     records
@@ -361,4 +362,20 @@ fn most_records_are_clean() {
     }
     assembler.finish();
     assert!(std::iter::from_fn(|| assembler.ready()).all(|record| record.clean));
+}
+
+#[test]
+fn what_is_found_late_in_a_line_stands_before_the_other_stream() {
+    // One csv record breaks off in another, which is seen in the second line; between its lines stands
+    // one of standard output.
+    let text = "\
+2026-03-04T09:15:04Z stderr F 2026-03-04 09:15:03.999 UTC,\"app\",\"shop\",4411,,69a7f9b1.113b,9,\"INSERT\",\
+2026-03-04 09:10:25 UTC,5/881,702026-03-04 09:15:03.999 UTC,\"app\",\"shop\",4411,,69a7f9b1.113b,9,\"INSERT\",\
+2026-03-04 09:10:25 UTC,5/881,70,ERROR,23505,\"two\",,,,,,\"INSERT\n\
+2026-03-04T09:15:04.1Z stdout F between\n\
+2026-03-04T09:15:04.2Z stderr F VALUES\",,,\"web-7\",\"client backend\",,0\n";
+    let (records, counts) = read("%m [%p] ", text);
+    let starts: Vec<u64> = records.iter().map(|record| record.bytes.start).collect();
+    assert!(counts.torn == 1 && starts.is_sorted(), "{starts:?} {:?}", lines(&records));
+    assert_eq!(records.len(), 3);
 }

@@ -108,10 +108,11 @@ impl Assembler {
             })
         })?;
         let verbosity = self.reading.verbosity;
-        let open = self.get(number)?;
-        if open.doubt.as_ref().is_some_and(|doubt| doubt.prefix != head.end) {
-            open.settle(severity, head, verbosity);
-        }
+        self.change(number, |open| {
+            if open.doubt.as_ref().is_some_and(|doubt| doubt.prefix != head.end) {
+                open.settle(severity, head, verbosity);
+            }
+        });
         Some(found)
     }
 
@@ -186,19 +187,18 @@ impl Assembler {
             self.push(open)
         });
         self.last = Some(number);
-        if let Some(open) = self.get(number) {
-            open.begin(part);
-        }
+        self.change(number, |open| open.begin(part));
         self.append(number, &line[found.text..], at, now);
     }
 
     pub(super) fn continuation(&mut self, bytes: &[u8], at: Range<u64>, now: Instant) {
         let last = self.last.filter(|last| self.is_open_for(*last, at.start));
         let Some(number) = last else { return self.plain(bytes, at, now) };
-        let Some(open) = self.get(number) else { return };
-        let text = if open.plain { bytes } else { &bytes[1..] };
-        open.add(b"\n");
-        self.append(number, text, at, now);
+        let plain = self.change(number, |open| {
+            open.add(b"\n");
+            open.plain
+        });
+        self.append(number, if plain == Some(true) { bytes } else { &bytes[1..] }, at, now);
     }
 
     pub(super) fn plain(&mut self, bytes: &[u8], at: Range<u64>, now: Instant) {
@@ -222,14 +222,12 @@ impl Assembler {
             None => (text, at.end),
         };
         let clean = self.is_clean(kept);
-        let Some(open) = self.get(number) else { return };
-        let before = open.weight();
-        open.add_line(kept);
-        open.record.clean &= clean;
-        open.record.bytes.end = end.max(open.record.bytes.start + 1);
-        open.touched = now;
-        let grown = open.weight() - before;
-        self.weight += grown;
+        self.change(number, |open| {
+            open.add_line(kept);
+            open.record.clean &= clean;
+            open.record.bytes.end = end.max(open.record.bytes.start + 1);
+            open.touched = now;
+        });
         if let Some(offset) = torn {
             self.counts.torn += 1;
             self.tears += 1;

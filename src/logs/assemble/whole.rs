@@ -82,7 +82,7 @@ impl Assembler {
         loop {
             let open = self.records.pop_front_if(|open| open.whole)?;
             self.front += 1;
-            self.weight -= open.weight().min(self.weight);
+            self.weight -= open.weight();
             if open.hollow {
                 continue;
             }
