@@ -249,8 +249,10 @@ impl Assembler {
                 self.tears += 1;
                 self.counts.torn += 1;
                 let middle = self.place(bytes.len() - offset);
-                self.plain(&bytes[..offset], at.start..middle, now);
-                self.inner(&bytes[offset..], middle..at.end, beyond, now);
+                let number = self.plain(&bytes[..offset], at.clone(), now);
+                self.within(number, |own| {
+                    own.inner(&bytes[offset..], middle..at.end, beyond, now);
+                });
             }
         }
         true
@@ -398,13 +400,11 @@ impl Assembler {
             let stop = if last { end } else { end.saturating_sub(behind + 1) };
             let start = self.peek(csv.number).map_or(stop, |open| open.record.bytes.start);
             let stop = stop.max(start + 1);
-            if let Some(open) = self.get(csv.number) {
-                open.record.bytes.end = stop;
-            }
+            self.extend(csv.number, end.max(stop), now);
             let found = &rest[..length];
             if matches!(piece, Piece::Other(_)) {
-                let left =
-                    self.in_place_of(csv.number, |own| own.inner(found, start..stop, 0, now));
+                let left = self
+                    .in_place_of(csv.number, |own| own.inner(found, start..end.max(stop), 0, now));
                 left.into_iter().for_each(|number| self.give_up(number));
             } else {
                 let cut = matches!(piece, Piece::Cut { .. });
@@ -420,7 +420,8 @@ impl Assembler {
                 return;
             }
             from += next;
-            csv.number = self.hold(stop..end.max(stop + 1), now);
+            let next = stop..end.max(stop + 1);
+            csv.number = self.within(csv.number, |own| own.hold(next, now));
         }
     }
 

@@ -108,6 +108,8 @@ pub struct Assembler {
     slots: Vec<Option<u64>>,
     /// Where the present line lies in memory, if it holds no sign of a credential.
     clean: Range<usize>,
+    /// Where the lines begin that are taken apart.
+    origin: Option<u64>,
     /// Tears in the present line.
     tears: u32,
     /// Lines came that do not tell their format themselves.
@@ -149,6 +151,7 @@ impl Assembler {
             outer: None,
             slots: Vec::new(),
             clean: 0..0,
+            origin: None,
             tears: 0,
             text: false,
             weight: 0,
@@ -241,6 +244,7 @@ impl Assembler {
             Some(number) => {
                 self.change(number, |place| {
                     open.record.bytes.start = place.record.bytes.start;
+                    open.from = place.from;
                     *place = open;
                 });
                 number
@@ -254,7 +258,8 @@ impl Assembler {
 
     /// Puts a record in its order: nearly always behind all others. But what is found late in a line of
     /// one of a container's streams stands before lines of the other one.
-    fn insert(&mut self, open: Open) -> u64 {
+    fn insert(&mut self, mut open: Open) -> u64 {
+        open.from = self.origin.unwrap_or(open.from).min(open.from);
         let start = open.record.bytes.start;
         let later = |other: &&Open| other.record.bytes.start > start;
         let at = self.records.len() - self.records.iter().rev().take_while(later).count();
@@ -293,6 +298,16 @@ impl Assembler {
         self.slots.push(Some(number));
         enter(self);
         self.slots.pop().flatten()
+    }
+
+    /// Reads what was found within the lines of a record: whoever reads it again begins with that one.
+    fn within<T>(&mut self, number: u64, enter: impl FnOnce(&mut Self) -> T) -> T {
+        let from = self.peek(number).map(|open| open.from);
+        let before = self.origin;
+        self.origin = [before, from].into_iter().flatten().min();
+        let made = enter(self);
+        self.origin = before;
+        made
     }
 
     fn peek(&self, number: u64) -> Option<&Open> {

@@ -17,6 +17,9 @@ const WEIGHT: usize = 512;
 pub(super) struct Open {
     /// What is known of it; its line is here, as bytes, until it is whole.
     pub record: Box<Record>,
+    /// Where the lines begin from which it can be read again: before its own bytes, where it was found
+    /// within lines of others.
+    pub from: u64,
     /// The process that writes it; 0 where the prefix does not say.
     pub process: u32,
     text: Vec<u8>,
@@ -54,9 +57,11 @@ impl Open {
         now: Instant,
     ) -> Self {
         let text = record.renew();
+        let from = bytes.start;
         record.bytes = bytes;
         Self {
             record,
+            from,
             process,
             text,
             line: 0,

@@ -2,6 +2,7 @@
 //! bytes (PIPE_BUF) the system may put other processes' writes into the middle of it. Then a whole
 //! prefix stands within a line, and the rest of the torn line begins a line of its own.
 
+use std::ops::Range;
 use std::time::Instant;
 
 use super::{Assembler, text};
@@ -40,20 +41,17 @@ impl Assembler {
         }
         let Some(offset) = self.tear(number, &line) else { return false };
         let taken = self.change(number, |open| {
-            // The newline stands behind the text.
-            let bytes = open.record.bytes.clone();
-            let middle =
-                bytes.end.saturating_sub((line.len() - offset) as u64 + 1).max(bytes.start + 1);
             open.take_back(line.len() - offset);
-            open.record.bytes.end = middle;
-            (middle, bytes.end)
+            open.record.bytes.clone()
         });
-        let Some((middle, end)) = taken else { return false };
+        let Some(Range { start, end }) = taken else { return false };
+        // The newline stands behind the text.
+        let middle = end.saturating_sub((line.len() - offset) as u64 + 1).max(start + 1);
         self.counts.torn += 1;
         self.tears += 1;
         self.torn = Some(number);
         let text_end = std::mem::replace(&mut self.text_end, end - 1);
-        self.dispatch(&line[offset..], middle..end, now);
+        self.within(number, |own| own.dispatch(&line[offset..], middle..end, now));
         self.text_end = text_end;
         true
     }

@@ -34,10 +34,14 @@ impl Assembler {
                 None => match self.waited(bytes) {
                     Some(offset) => {
                         let middle = self.place(bytes.len() - offset);
-                        self.plain(&bytes[..offset], at.start..middle, now);
-                        self.dispatch(&bytes[offset..], middle..at.end, now);
+                        let number = self.plain(&bytes[..offset], at.clone(), now);
+                        self.within(number, |own| {
+                            own.dispatch(&bytes[offset..], middle..at.end, now);
+                        });
                     }
-                    None => self.plain(bytes, at, now),
+                    None => {
+                        self.plain(bytes, at, now);
+                    }
                 },
             };
         };
@@ -193,7 +197,10 @@ impl Assembler {
 
     pub(super) fn continuation(&mut self, bytes: &[u8], at: Range<u64>, now: Instant) {
         let last = self.last.filter(|last| self.is_open_for(*last, at.start));
-        let Some(number) = last else { return self.plain(bytes, at, now) };
+        let Some(number) = last else {
+            self.plain(bytes, at, now);
+            return;
+        };
         let plain = self.change(number, |open| {
             open.add(b"\n");
             open.plain
@@ -201,7 +208,7 @@ impl Assembler {
         self.append(number, if plain == Some(true) { bytes } else { &bytes[1..] }, at, now);
     }
 
-    pub(super) fn plain(&mut self, bytes: &[u8], at: Range<u64>, now: Instant) {
+    pub(super) fn plain(&mut self, bytes: &[u8], at: Range<u64>, now: Instant) -> u64 {
         self.finish_plain();
         self.counts.plain += 1;
         let mut open = Open::plain(self.blank(), at.clone(), now);
@@ -209,6 +216,7 @@ impl Assembler {
         open.record.time = self.outer;
         let number = self.push(open);
         self.append(number, bytes, at, now);
+        number
     }
 
     /// Adds text to a record's last part; where another process's record begins within, it is taken
@@ -217,22 +225,20 @@ impl Assembler {
         let long = |open: &Open| at.end.saturating_sub(open.record.bytes.start) > ATOMIC;
         let torn = self.peek(number).is_some_and(long);
         let torn = if torn && self.tears < TEARS { self.tear(number, text) } else { None };
-        let (kept, end) = match torn {
-            Some(offset) => (&text[..offset], self.place(text.len() - offset)),
-            None => (text, at.end),
-        };
+        let kept = &text[..torn.unwrap_or(text.len())];
         let clean = self.is_clean(kept);
         self.change(number, |open| {
             open.add_line(kept);
             open.record.clean &= clean;
-            open.record.bytes.end = end.max(open.record.bytes.start + 1);
+            open.record.bytes.end = at.end.max(open.record.bytes.start + 1);
             open.touched = now;
         });
         if let Some(offset) = torn {
             self.counts.torn += 1;
             self.tears += 1;
             self.torn = Some(number);
-            self.dispatch(&text[offset..], end..at.end, now);
+            let middle = self.place(text.len() - offset);
+            self.within(number, |own| own.dispatch(&text[offset..], middle..at.end, now));
         }
     }
 }

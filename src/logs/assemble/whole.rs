@@ -88,7 +88,7 @@ impl Assembler {
             }
             self.counts.cut += u64::from(open.record.left_out > 0);
             let next = self.open_since().unwrap_or(self.end);
-            self.overlaps.push(open.record.bytes.clone());
+            self.overlaps.push(open.from..open.record.bytes.end);
             self.overlaps.retain(|bytes| bytes.end > next);
             if open.record.bytes.start < self.next {
                 continue;

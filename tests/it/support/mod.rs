@@ -1,8 +1,9 @@
 //! What tests stand on: real servers on free loopback ports, the built binary, readers of its pages.
 #![allow(
     dead_code,
+    unused_imports,
     unreachable_pub,
-    reason = "two programs share these helpers, the tests and the demo; each uses its own part"
+    reason = "the tests, the benchmark and the demo share these helpers, and each uses its own part"
 )]
 
 pub mod agent;
