@@ -9,7 +9,8 @@
 //! * **Where to begin again.** Records overlap: lines of one that was sent may stand behind the first
 //!   line of the next. Each record therefore says from where to read again (`Record::resume`) and
 //!   which records are then still to be sent: those that begin at or behind `Record::next`
-//!   ([`Assembler::resume`]).
+//!   ([`Assembler::resume`]). That is the start of a line, always: what was found within torn or
+//!   damaged lines is found again only by who reads those from their beginning.
 //! * **When a record is whole.** The bytes say so when the same process begins another record, or
 //!   when `REACH` bytes followed without a line of it. Where no bytes follow, the clock must decide:
 //!   the server writes a record at once, so one that got no line for `IDLE` is taken as whole. A

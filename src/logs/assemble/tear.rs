@@ -51,7 +51,10 @@ impl Assembler {
         self.tears += 1;
         self.torn = Some(number);
         let text_end = std::mem::replace(&mut self.text_end, end - 1);
+        // The place that is kept is the present line's.
+        self.slots.push(None);
         self.within(number, |own| own.dispatch(&line[offset..], middle..end, now));
+        self.slots.pop();
         self.text_end = text_end;
         true
     }

@@ -379,3 +379,17 @@ fn what_is_found_late_in_a_line_stands_before_the_other_stream() {
     assert!(counts.torn == 1 && starts.is_sorted(), "{starts:?} {:?}", lines(&records));
     assert_eq!(records.len(), 3);
 }
+
+#[test]
+fn what_is_found_in_a_line_before_takes_no_place_of_the_present_one() {
+    // The rest of a torn line comes in parts, and shows that within the line before a part of another
+    // record began, whose head was sent before.
+    let text = "\
+2026-03-04T09:15:02Z stderr F 2026-03-04 09:15:02.001 UTC [77] LOG:  checkpoint st2026-03-04 09:15:02.001 UTC [44] STATEMENT:  INSERT\n\
+2026-03-04T09:15:02Z stderr P  orders\n\
+2026-03-04T09:15:02Z stderr F  (id, total)\n";
+    let (records, _) = read("%m [%p] ", text);
+    let starts: Vec<u64> = records.iter().map(|record| record.bytes.start).collect();
+    let within = text.find("2026-03-04 09:15:02.001 UTC [44]").unwrap() as u64;
+    assert_eq!(starts, [0, within], "{:?}", lines(&records));
+}
