@@ -96,7 +96,7 @@ impl Assembler {
 
     /// Keeps a place among the records for what begins here.
     fn hold(&mut self, at: Range<u64>, now: Instant) -> u64 {
-        if let Some(number) = self.slots.last_mut().and_then(Option::take) {
+        if let Some(number) = self.kept_place() {
             return number;
         }
         let mut open = Open::plain(self.blank(), at, now);

@@ -240,8 +240,7 @@ impl Assembler {
     /// A record begins: in the place that is kept for it, or in one of its own.
     fn push(&mut self, mut open: Open) -> u64 {
         let process = open.process;
-        let kept = self.slots.last_mut().and_then(Option::take);
-        let number = match kept.filter(|number| self.peek(*number).is_some()) {
+        let number = match self.kept_place().filter(|number| self.peek(*number).is_some()) {
             Some(number) => {
                 self.change(number, |place| {
                     open.record.bytes.start = place.record.bytes.start;
@@ -255,6 +254,11 @@ impl Assembler {
         self.live.push((process, number));
         self.last = Some(number);
         number
+    }
+
+    /// The place that is kept for what is read now; it is taken by that.
+    fn kept_place(&mut self) -> Option<u64> {
+        self.slots.last_mut()?.take()
     }
 
     /// Puts a record in its order: nearly always behind all others. But what is found late in a line of
@@ -293,10 +297,14 @@ impl Assembler {
         Some(made)
     }
 
-    /// Does something with what may take the place of a record; gives back the number of that one, where
-    /// nothing has taken it.
-    fn in_place_of(&mut self, number: u64, enter: impl FnOnce(&mut Self)) -> Option<u64> {
-        self.slots.push(Some(number));
+    /// Reads what may take the place of a record, or, with none, no other's place but one of its own. Gives
+    /// back the number where nothing has taken it.
+    fn in_place_of(
+        &mut self,
+        number: impl Into<Option<u64>>,
+        enter: impl FnOnce(&mut Self),
+    ) -> Option<u64> {
+        self.slots.push(number.into());
         enter(self);
         self.slots.pop().flatten()
     }

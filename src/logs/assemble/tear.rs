@@ -52,9 +52,9 @@ impl Assembler {
         self.torn = Some(number);
         let text_end = std::mem::replace(&mut self.text_end, end - 1);
         // The place that is kept is the present line's.
-        self.slots.push(None);
-        self.within(number, |own| own.dispatch(&line[offset..], middle..end, now));
-        self.slots.pop();
+        self.in_place_of(None, |own| {
+            own.within(number, |own| own.dispatch(&line[offset..], middle..end, now));
+        });
         self.text_end = text_end;
         true
     }

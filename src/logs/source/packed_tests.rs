@@ -1,24 +1,14 @@
 //! What is compressed is unpacked no more often than its text is needed.
 
 use std::fs;
-use std::io::Write as _;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use flate2::Compression;
-use flate2::write::GzEncoder;
-
 use super::content::tests::UNPACKED;
-use super::tests::{Bench, line};
+use super::tests::{Bench, gzip, line};
 
 /// So many bytes each file is the most that a look at what it begins with may unpack.
 const LOOK: u64 = 2048;
-
-fn gzip(bytes: &[u8]) -> Vec<u8> {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
-    encoder.write_all(bytes).unwrap();
-    encoder.finish().unwrap()
-}
 
 /// As gzip does it: the time stays, the original goes.
 fn compress(path: &Path) {
