@@ -101,6 +101,7 @@ impl Assembler {
         }
         let mut open = Open::plain(self.blank(), at, now);
         open.hollow = true;
+        open.in_parts = true;
         self.insert(open)
     }
 

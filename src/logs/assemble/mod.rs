@@ -23,6 +23,7 @@ mod cache;
 mod columns;
 mod enter;
 mod open;
+mod overlaps;
 mod side;
 mod tear;
 mod text;
@@ -38,6 +39,7 @@ use super::format::{Clock, Prefix, Reading, known};
 use super::record::Record;
 use cache::Cache;
 use open::Open;
+use overlaps::Overlaps;
 use side::Side;
 
 /// A record without a new line for so long is whole.
@@ -123,8 +125,7 @@ pub struct Assembler {
     /// Where the last line began: what was found within it is not placed before.
     floor: u64,
     swept: u64,
-    /// Records that left, and whose lines stand behind the start of one that did not.
-    overlaps: Vec<Range<u64>>,
+    overlaps: Overlaps,
     /// Records that begin before were sent by an earlier run.
     next: u64,
     breaks: VecDeque<Break>,
@@ -160,7 +161,7 @@ impl Assembler {
             text_end: 0,
             floor: 0,
             swept: 0,
-            overlaps: Vec::new(),
+            overlaps: Overlaps::default(),
             next: 0,
             breaks: VecDeque::new(),
             spare: Vec::new(),
@@ -245,6 +246,7 @@ impl Assembler {
                 self.change(number, |place| {
                     open.record.bytes.start = place.record.bytes.start;
                     open.from = place.from;
+                    open.in_parts = place.in_parts;
                     *place = open;
                 });
                 number

@@ -33,6 +33,8 @@ pub(super) struct Open {
     pub whole: bool,
     /// Keeps the place of what is not known yet: a line whose end is missing.
     pub hollow: bool,
+    /// Read from a line in parts, or from several lines of csv.
+    pub in_parts: bool,
     /// When its last line was read.
     pub touched: Instant,
     /// The head line, where it can be read in several ways, and no further part has settled it.
@@ -69,6 +71,7 @@ impl Open {
             plain: false,
             whole: false,
             hollow: false,
+            in_parts: false,
             touched: now,
             doubt: None,
         }

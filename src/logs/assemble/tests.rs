@@ -66,18 +66,35 @@ fn parts_join_by_process_while_another_writes() {
     assert_eq!(counts, Counts { plain: 1, ..Counts::default() });
 }
 
+/// A half line of one stream, begun within a csv record of the other. The record's last line has the
+/// beginning of one, and a quote that nothing closes.
+const STREAMS: &str = "\
+2026-03-04T09:15:04.1Z stderr F 2026-03-04 09:15:03.999 UTC,\"app\",\"shop\",4411,\"10.1.2.3:50122\",69a7f9b1.113b,9,\"INSERT\",2026-03-04 09:10:25 UTC,5/881,70213,ERROR,23505,\"two lines
+2026-03-04T09:15:04.2Z stdout P half a li
+2026-03-04T09:15:04.3Z stderr F 2026-03-04 09:15:03.999 UTC,\"\"app\",,,,,,,,,\"web-7\",\"client backend\",,0
+2026-03-04T09:15:04.4Z stderr F 2026-03-04 09:15:04.400 UTC [77] LOG:  checkpoint starting: time
+2026-03-04T09:15:04.5Z stdout F ne
+2026-03-04T09:15:04.6Z stderr F 2026-03-04 09:15:04.600 UTC [78] LOG:  checkpoint complete
+";
+
 /// Whatever record was sent last: a reading from its `resume` gives the records that followed, and
 /// no others.
 #[test]
 fn a_reading_resumes_behind_every_record() {
-    let reading = Reading::new(Some("%m [%p] %q%u@%d/%a "), Some("UTC"), None);
-    let text = SAMPLE.repeat(3);
-    let mut whole = Assembler::new(reading.clone());
-    let mut all = feed(&mut whole, &text, 0, Instant::now());
-    whole.finish();
-    all.extend(std::iter::from_fn(|| whole.ready()));
+    let all = resumed(&SAMPLE.repeat(3));
     assert_eq!(all.len(), 9);
     assert_eq!(all[0].resume, 0, "the DETAIL behind the checkpoint's start is of the first record");
+    let all = resumed(STREAMS);
+    assert_eq!(lines(&all)[1..3], ["half a line", "LOG:  checkpoint starting: time"]);
+    assert_eq!(all[1].resume, 0, "the half line begins within the csv record");
+}
+
+fn resumed(text: &str) -> Vec<Record> {
+    let reading = Reading::new(Some("%m [%p] %q%u@%d/%a "), Some("UTC"), None);
+    let mut whole = Assembler::new(reading.clone());
+    let mut all = feed(&mut whole, text, 0, Instant::now());
+    whole.finish();
+    all.extend(std::iter::from_fn(|| whole.ready()));
     for (sent, record) in all.iter().enumerate() {
         let mut again = Assembler::new(reading.clone());
         again.resume(record.next);
@@ -87,6 +104,7 @@ fn a_reading_resumes_behind_every_record() {
         rest.extend(std::iter::from_fn(|| again.ready()));
         assert_eq!(lines(&rest), lines(&all[sent + 1..]), "after record {sent}");
     }
+    all
 }
 
 #[test]

@@ -83,19 +83,18 @@ impl Assembler {
             let open = self.records.pop_front_if(|open| open.whole)?;
             self.front += 1;
             self.weight -= open.weight();
+            let next = self.open_since().unwrap_or(self.end);
+            let resume = self.overlaps.leave(open.from..open.record.bytes.end, open.in_parts, next);
             if open.hollow {
                 continue;
             }
             self.counts.cut += u64::from(open.record.left_out > 0);
-            let next = self.open_since().unwrap_or(self.end);
-            self.overlaps.push(open.from..open.record.bytes.end);
-            self.overlaps.retain(|bytes| bytes.end > next);
             if open.record.bytes.start < self.next {
                 continue;
             }
             let mut record = open.into_record();
             record.next = next;
-            record.resume = self.overlaps.iter().map(|bytes| bytes.start).min().unwrap_or(next);
+            record.resume = resume;
             return Some(record);
         }
     }

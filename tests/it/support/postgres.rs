@@ -6,6 +6,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -210,32 +211,44 @@ impl Cluster {
     }
 
     /// Works with a superuser's session of tokio-postgres over the Unix socket, on a thread of its own,
-    /// so that tests inside and outside a runtime can use it.
+    /// so that tests inside and outside a runtime can use it. When it returns, the session has ended at
+    /// the server too: its locks are free, and nobody counts it.
     pub fn with_client<T: Send>(
         &self,
         database: &str,
         work: impl AsyncFnOnce(&tokio_postgres::Client) -> T + Send,
     ) -> T {
-        std::thread::scope(|scope| {
+        let socket = UnixStream::connect(self.directory.join(format!(".s.PGSQL.{}", self.port)))
+            .unwrap_or_else(|e| panic!("no socket: {e}\n{}", self.output()));
+        let mut end = socket.try_clone().expect("a second handle");
+        let made = std::thread::scope(|scope| {
             let thread = scope.spawn(|| {
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
                 runtime.expect("a runtime").block_on(async {
-                    let (client, connection) = tokio_postgres::Config::new()
-                        .host_path(&self.directory)
-                        .port(self.port)
+                    socket.set_nonblocking(true).expect("a socket that waits for nothing");
+                    let socket = tokio::net::UnixStream::from_std(socket).expect("a socket");
+                    let (client, mut connection) = tokio_postgres::Config::new()
                         .user("postgres")
                         .dbname(database)
-                        .connect(tokio_postgres::NoTls)
+                        .connect_raw(socket, tokio_postgres::NoTls)
                         .await
                         .unwrap_or_else(|e| panic!("no session: {e:?}\n{}", self.output()));
-                    tokio::select! {
+                    let made = tokio::select! {
                         result = work(&client) => result,
-                        ended = connection => panic!("the session ended: {ended:?}"),
-                    }
+                        ended = &mut connection => panic!("the session ended: {ended:?}"),
+                    };
+                    drop(client);
+                    connection.await.expect("the session is told to end");
+                    made
                 })
             });
             thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        })
+        });
+        // The socket closes with the backend's process, behind all that it gives back.
+        end.set_nonblocking(false).expect("a socket that waits");
+        end.set_read_timeout(Some(Duration::from_secs(30))).expect("a deadline");
+        std::io::copy(&mut end, &mut std::io::sink()).expect("the backend ends");
+        made
     }
 
     /// Stops the server and keeps its files.
