@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::Notify;
 
-use super::batch::Batch;
+use super::batch::{BATCH_BYTES, Batch};
 use super::entry;
 use super::source::Taken;
 use super::wake::Wake;
@@ -30,6 +30,11 @@ const AHEAD: i64 = 10 * 60 * 1_000_000_000;
 /// A limit that Loki named may be changed there: it is asked again, by one batch an hour.
 const BELIEVED: Duration = Duration::from_secs(3600);
 
+/// As much as the batches of all lanes hold together, those that are being sent too.
+pub(super) const QUEUED_BYTES: usize = 16 * 1024 * 1024;
+/// What a batch holds at the least, when it is full.
+pub(super) const LEAST_BATCH: usize = 8 * 1024;
+
 /// How a lane stands, for the status page.
 #[derive(Clone, Debug, Default)]
 pub struct Standing {
@@ -51,21 +56,38 @@ pub(super) enum LaneKind {
     Local,
 }
 
-/// How many bytes a batch may hold before it is full: less, the more lanes there are.
+/// What the batches of all lanes hold, and how much a batch may hold before it is full: less, the more
+/// lanes there are, and the least where together they hold what they may. So lanes that were filled
+/// before others came leave those little, but that.
 #[derive(Debug)]
-pub(super) struct Room(AtomicUsize);
+pub(super) struct Room {
+    share: AtomicUsize,
+    held: AtomicUsize,
+}
 
 impl Room {
-    pub(super) fn new(bytes: usize) -> Self {
-        Self(AtomicUsize::new(bytes))
+    pub(super) fn new() -> Self {
+        Self { share: AtomicUsize::new(BATCH_BYTES), held: AtomicUsize::new(0) }
     }
 
-    pub(super) fn set(&self, bytes: usize) {
-        self.0.store(bytes, Ordering::Relaxed);
+    /// Shares the room among so many lanes: two batches of each wait at most.
+    pub(super) fn share(&self, lanes: usize) {
+        let share = QUEUED_BYTES / (2 * lanes.max(1));
+        self.share.store(share.clamp(LEAST_BATCH, BATCH_BYTES), Ordering::Relaxed);
     }
 
     fn is_full(&self, batch: &Batch) -> bool {
-        batch.size() >= self.0.load(Ordering::Relaxed)
+        let size = batch.size();
+        size >= self.share.load(Ordering::Relaxed)
+            || size >= LEAST_BATCH && self.held.load(Ordering::Relaxed) >= QUEUED_BYTES
+    }
+
+    fn take(&self, bytes: usize) {
+        self.held.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    fn give_back(&self, bytes: usize) {
+        self.held.fetch_sub(bytes, Ordering::Relaxed);
     }
 }
 
@@ -93,8 +115,9 @@ struct Queue {
     sealed: Option<Batch>,
     /// An empty one, whose memory the next one takes.
     spare: Batch,
-    /// Since when what the sender holds was waiting.
+    /// Since when what the sender holds was waiting, and its size.
     sending_since: Option<Instant>,
+    sending: usize,
     /// The newest time that was put in.
     newest: Option<i64>,
     /// How many readers may still put something in.
@@ -181,9 +204,11 @@ impl Lane {
             let due = {
                 let mut queue = self.lock();
                 queue.sending_since = None;
+                self.room.give_back(std::mem::take(&mut queue.sending));
                 match queue.take(stop.is_draining(), &self.room) {
                     Taking::Batch(batch) => {
                         queue.sending_since = batch.since;
+                        queue.sending = batch.size();
                         drop(queue);
                         let feeders = self.feeders.lock().unwrap_or_else(PoisonError::into_inner);
                         for wake in feeders.iter() {
@@ -308,6 +333,7 @@ impl Place<'_> {
         let progress = queue.building.progress(taken.file, now);
         progress.mark = taken.mark;
         progress.decide(record.bytes.start, late);
+        let before = queue.building.size();
         if late {
             queue.building.late.push(taken.ns, &line, metadata);
         } else {
@@ -316,6 +342,7 @@ impl Place<'_> {
             queue.newest = Some(newest);
             queue.building.newest = Some(newest);
         }
+        lane.room.take(queue.building.size() - before);
         let urgent = record.severity.is_some_and(|severity| severity >= Severity::Error);
         let news =
             first || lane.room.is_full(&queue.building) || (urgent && !queue.building.urgent);

@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use tokio::sync::watch;
 
-use super::batch::BATCH_BYTES;
 use super::checkpoint::{Checkpoint, Lock, OpenError, WeakLock};
 use super::count::SourceCounts;
 use super::desk::SourceDesk;
@@ -21,11 +20,6 @@ use crate::config::{Destination, LogInput, LogSource, Logs, Redaction, Settings}
 use crate::loki::Loki;
 use crate::postgres::LogSettings;
 use crate::task::{Group, Stop};
-
-/// As much as the queues of all lanes hold together, beside what is being sent.
-pub(super) const QUEUED_BYTES: usize = 16 * 1024 * 1024;
-/// What a lane's batch holds at the least.
-pub(super) const LEAST_BATCH: usize = 8 * 1024;
 
 /// What a session tells of its server's log, where there is one.
 pub type Session = Option<watch::Receiver<Option<LogSettings>>>;
@@ -96,7 +90,7 @@ impl Works {
             loki,
             store,
             endings,
-            room: Arc::new(Room::new(BATCH_BYTES)),
+            room: Arc::new(Room::new()),
             lanes: Mutex::default(),
             feeds: Mutex::default(),
         })
@@ -290,9 +284,7 @@ impl Works {
             lane.add_feeder(Arc::clone(wake));
             own.push(lane);
         }
-        // Two batches a lane wait at most.
-        let share = QUEUED_BYTES / (2 * lanes.len().max(1));
-        self.room.set(share.clamp(LEAST_BATCH, BATCH_BYTES));
+        self.room.share(lanes.len());
         drop(lanes);
         let identity = route::identity(&self.settings, source);
         let counts = Arc::new(SourceCounts::new(&source.name, identity));

@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::checkpoint::{Checkpoint, FileState, Mark};
+use super::lane::{LEAST_BATCH, QUEUED_BYTES};
 use super::source::{Head, RouteSet, Taken};
 use super::store::Store;
 use super::wake::Wake;
-use super::works::{LEAST_BATCH, QUEUED_BYTES, Works};
+use super::works::Works;
 use super::{Record, Severity, classify};
 use crate::config::{Flags, Input, LogSource, Settings};
 use crate::loki::{Loki, Metadata};
@@ -76,24 +77,31 @@ fn taken(file: super::checkpoint::FileId, message: &str) -> Taken {
 #[tokio::test]
 async fn the_queues_of_a_thousand_lanes_share_their_memory() {
     const RECORD: usize = 2000;
-    for lanes in [3, 60, 768, 1200] {
+    for (lanes, early) in [(3, false), (60, false), (60, true), (768, false), (1200, true)] {
         let bench = Bench::new("[{name: a}, {name: b}, {name: c}]");
+        let id = bench.works.checkpoint.change(|state| state.name_file(file("pods/0")));
+        let one = taken(id, &"x".repeat(RECORD));
+        let fill = || {
+            for lane in bench.works.lanes() {
+                while let Some(place) = lane.place() {
+                    place.put(&one, &one.record, &Metadata::default(), Instant::now(), None);
+                }
+            }
+        };
         for pod in 0..lanes / 3 {
             let wake = Arc::new(Wake::default());
             bench.works.feed(&bench.pod(&pod.to_string()), &wake, &bench.group).unwrap();
-        }
-        assert_eq!(bench.works.lanes().len(), lanes);
-        let id = bench.works.checkpoint.change(|state| state.name_file(file("pods/0")));
-        let one = taken(id, &"x".repeat(RECORD));
-        for lane in bench.works.lanes() {
-            while let Some(place) = lane.place() {
-                place.put(&one, &one.record, &Metadata::default(), Instant::now(), None);
+            if early {
+                fill();
             }
         }
+        fill();
+        assert_eq!(bench.works.lanes().len(), lanes);
         let held: usize = bench.works.lanes().iter().map(|lane| lane.held()).sum();
         // What many lanes need at the least is little; the last record of a batch may stand over.
         let least = 2 * lanes * LEAST_BATCH;
-        let most = QUEUED_BYTES.max(least) + 2 * lanes * (RECORD + 100);
+        let over = 2 * lanes * (RECORD + 100);
+        let most = if early { QUEUED_BYTES + least } else { QUEUED_BYTES.max(least) } + over;
         assert!((least..=most).contains(&held), "{held} of {most} bytes in {lanes} lanes");
     }
 }
