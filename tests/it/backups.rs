@@ -229,7 +229,7 @@ fn dumps_are_known_by_their_files() {
     let directory = TempDir::new().unwrap();
     let at = directory.path();
     dump(&at.join("shop-1.dump"), 1000, 3 * DAY);
-    dump(&at.join("shop-2.dump"), 1100, DAY + HOUR);
+    dump(&at.join("shop-2.dump"), 1100, HOUR);
     dump(&at.join("other.dump"), 7, 10);
     let agent = agent(&format!(
         "      - {{source: dump, files: [\"{0}/shop-*.dump\"], schedule: \"@daily\", interval: 1s, settle: 2s}}\n\
@@ -245,8 +245,9 @@ fn dumps_are_known_by_their_files() {
         };
         page.lines().find(line).is_some_and(|line| line.ends_with(" 1"))
     };
-    let page = agent.await_metrics(SOON, |page| of(page, "ok", None));
-    assert!(of(&page, "none_known", Some("away")) && of(&page, "source_error", Some("away")));
+    let page = agent
+        .await_metrics(SOON, |page| of(page, "ok", None) && of(page, "source_error", Some("away")));
+    assert!(of(&page, "none_known", Some("away")));
     let labels = [("source", "dump"), ("type", "dump")];
     assert_eq!(sample(&page, "pg_backups_successful", &labels), Some(2.0));
     assert_eq!(sample(&page, "pg_backup_last_size_bytes", &labels), Some(1100.0));
