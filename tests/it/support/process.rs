@@ -4,6 +4,7 @@ use std::fs::File;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 /// A child process with its output in a file; killed and waited for when dropped.
@@ -52,10 +53,20 @@ impl Drop for Server {
     }
 }
 
-/// A loopback port that was free a moment ago.
+/// Ports below those that the system gives to who asks for any (`ip_local_port_range`, from 32768 on).
+const PORTS: std::ops::Range<u32> = 10_240..32_768;
+
+/// A loopback port that is free and stays so until it is used, for none is given twice, and processes
+/// begin in different places.
 pub fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a loopback port");
-    listener.local_addr().expect("its address").port()
+    static GIVEN: AtomicU32 = AtomicU32::new(0);
+    let first = std::process::id().wrapping_mul(61);
+    let many = PORTS.end - PORTS.start;
+    (0..many)
+        .map(|_| first.wrapping_add(GIVEN.fetch_add(1, Ordering::Relaxed)) % many + PORTS.start)
+        .filter_map(|port| u16::try_from(port).ok())
+        .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
+        .expect("a free loopback port")
 }
 
 /// The program that the environment variable names. Where it is missing: a failure in CI, else a
