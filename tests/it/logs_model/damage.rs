@@ -69,13 +69,22 @@ impl State {
 }
 
 fn cut(path: &Path, random: &mut Random) {
-    let Ok(bytes) = fs::read(path) else { return };
-    fs::write(path, &bytes[..random.below(bytes.len())]).unwrap();
+    let bytes = content(path);
+    if !bytes.is_empty() {
+        fs::write(path, &bytes[..random.below(bytes.len())]).unwrap();
+    }
 }
 
 fn flip(path: &Path, random: &mut Random) {
-    let Ok(mut bytes) = fs::read(path) else { return };
-    let at = random.below(bytes.len());
-    bytes[at] ^= 1 << random.below(8);
-    fs::write(path, bytes).unwrap();
+    let mut bytes = content(path);
+    if !bytes.is_empty() {
+        let at = random.below(bytes.len());
+        bytes[at] ^= 1 << random.below(8);
+        fs::write(path, bytes).unwrap();
+    }
+}
+
+/// Nothing where there is no file; an agent that was killed at once may have left one that was emptied.
+fn content(path: &Path) -> Vec<u8> {
+    fs::read(path).unwrap_or_default()
 }

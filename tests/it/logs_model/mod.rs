@@ -2,15 +2,16 @@
 //! everything that was written arrives, unless it was gone before it was read, which is counted; and
 //! what is sent again is the same to the byte.
 //!
-//! A schedule writes one format, under one kind of names, to one route or three, and has at most one
-//! trouble beside kills, rotations and Loki's answers: losses, a damaged checkpoint, or settings that
-//! change.
+//! A schedule writes one format, every other one through a container's runtime, under one kind of
+//! names, to one route or three, and has at most one trouble beside kills, rotations and Loki's answers:
+//! losses, a damaged checkpoint, or settings that change.
 //!
 //! Schedules are numbered, and CI runs the same 500 each time: a change is judged by what stood
 //! before it, and a number that failed can be asked for again. When the agent looks is chance all the
 //! same, so no two runs are alike. `PGVIGIL_TEST_SEED` begins at a number, `PGVIGIL_TEST_SCHEDULES` says
 //! how many follow; a long run asks for others than CI.
 
+mod container;
 mod damage;
 mod files;
 mod ledger;

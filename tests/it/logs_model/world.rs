@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
+use super::container::Runtime;
 use super::damage::State;
 use super::files::{Files, Names};
 use super::ledger::Ledger;
@@ -50,20 +51,21 @@ pub(super) enum Trouble {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Shape {
     form: Form,
+    runtime: Runtime,
     names: Names,
-    trouble: Trouble,
+    pub(super) trouble: Trouble,
     routes: bool,
 }
 
 impl Shape {
-    fn new(random: &mut Random) -> Self {
+    fn new(seed: u64, random: &mut Random) -> Self {
         let form = [Form::Text, Form::Text, Form::Csv, Form::Json][random.below(4)];
         let names = [Names::One, Names::One, Names::Several, Names::Weekdays][random.below(4)];
         let troubles = [Trouble::None, Trouble::Losses, Trouble::Damage, Trouble::Settings];
         let trouble = troubles[random.below(4)];
         // With a wrong prefix nobody knows whose record it is.
         let routes = random.once_in(3) && trouble != Trouble::Settings;
-        Self { form, names, trouble, routes }
+        Self { form, runtime: Runtime::of(seed), names, trouble, routes }
     }
 
     pub(super) fn routes(&self) -> &'static [&'static str] {
@@ -101,7 +103,7 @@ pub(super) struct World {
 impl World {
     pub(super) fn new(seed: u64) -> Self {
         let mut random = Random::new(seed);
-        let shape = Shape::new(&mut random);
+        let shape = Shape::new(seed, &mut random);
         let directory = Arc::new(directory());
         let mut world = Self {
             seed,
@@ -113,7 +115,7 @@ impl World {
             agent: None,
             stub: Stub::start(),
             ledgers: shape.routes().iter().map(|route| (*route, Ledger::default())).collect(),
-            writer: Writer::new(shape.form),
+            writer: Writer::new(shape.form, shape.runtime, seed),
             settings: "",
             told: Vec::new(),
             destroyed: BTreeSet::new(),

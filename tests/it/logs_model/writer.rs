@@ -1,7 +1,9 @@
-//! What a server and the programs beside it write: records with numbers, in one of the three formats.
+//! What a server and the programs beside it write: records with numbers, in one of the three formats, in
+//! files of their own or in a container's.
 
 use std::collections::BTreeMap;
 
+use super::container::Runtime;
 use super::random::Random;
 
 /// The format of all that one schedule writes.
@@ -19,6 +21,8 @@ pub(super) struct Known {
     pub(super) bytes: u64,
     /// Its database; none for what other programs write.
     pub(super) database: Option<&'static str>,
+    /// The length of its statement; none where it has none.
+    pub(super) statement: Option<usize>,
     /// It came in two pieces, with a pause in which the clock may have taken the first for whole.
     pub(super) torn: bool,
     /// Its form rests on what the checkpoint alone knows: see [`Writer::unsettle`].
@@ -36,6 +40,9 @@ const DATABASES: [&str; 2] = ["shop", "other"];
 /// Writes records, each with a number of its own: `number N `.
 pub(super) struct Writer {
     form: Form,
+    runtime: Runtime,
+    /// What a runtime does is chance of its own: schedules without one stay what they are.
+    chance: Random,
     pub(super) known: Vec<Known>,
     /// csvlog's and jsonlog's count of a session's records.
     lines: BTreeMap<u32, usize>,
@@ -44,8 +51,16 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn new(form: Form) -> Self {
-        Self { form, known: Vec::new(), lines: BTreeMap::new(), unsettled: true, near: false }
+    pub(super) fn new(form: Form, runtime: Runtime, seed: u64) -> Self {
+        Self {
+            form,
+            runtime,
+            chance: Random::new(seed),
+            known: Vec::new(),
+            lines: BTreeMap::new(),
+            unsettled: true,
+            near: false,
+        }
     }
 
     pub(super) fn count(&self) -> usize {
@@ -67,6 +82,22 @@ impl Writer {
 
     /// One or two records, as one or several processes write them at once.
     pub(super) fn next(&mut self, random: &mut Random) -> String {
+        let text = self.plain(random);
+        if self.runtime == Runtime::None {
+            return text;
+        }
+        let mut lines = self.runtime.wrap(&text, &mut self.chance);
+        if self.chance.once_in(3) {
+            let number = self.note(None);
+            let other = self.runtime.other(&format!("number {number} of another program"));
+            self.measure(number, other.len());
+            lines.insert(self.chance.below(lines.len() + 1), other);
+        }
+        lines.concat()
+    }
+
+    /// The same as the server writes it.
+    fn plain(&mut self, random: &mut Random) -> String {
         match (self.form, random.below(5)) {
             (Form::Text, 0) => {
                 let number = self.note(None);
@@ -92,11 +123,13 @@ impl Writer {
     }
 
     fn note(&mut self, database: Option<&'static str>) -> usize {
-        // A record with a time of its own needs nobody else's.
-        self.unsettled &= database.is_none();
+        // A record with a time of its own needs nobody else's; a runtime gives each line one.
+        self.unsettled &= database.is_none() && self.runtime == Runtime::None;
         let unsettled = self.unsettled;
         self.near |= unsettled;
-        self.known.push(Known { bytes: 0, database, torn: false, unsettled, near: self.near });
+        let near = self.near;
+        let (bytes, statement, torn) = (0, None, false);
+        self.known.push(Known { bytes, database, statement, torn, unsettled, near });
         self.known.len() - 1
     }
 
@@ -118,10 +151,12 @@ impl Writer {
         match random.below(LONG) {
             0 => {
                 parts.push(format!("{prefix}DETAIL:  of {number}\n"));
+                self.known[number].statement = Some("SELECT\n1".len());
                 parts.push(format!("{prefix}STATEMENT:  SELECT\n\t1\n"));
             }
             1 => {
                 let statement = "x".repeat(random.below(20_000));
+                self.known[number].statement = Some(statement.len());
                 parts.push(format!("{prefix}STATEMENT:  {statement}\n"));
             }
             _ => {}
@@ -149,15 +184,31 @@ impl Writer {
         (pid, *line)
     }
 
+    /// A short statement, one of many lines, or none.
+    fn statement(&mut self, number: usize, random: &mut Random) -> String {
+        let statement = match random.below(LONG) {
+            0 => "SELECT\n  'a, \"b\"',\n\n  1".to_owned(),
+            1 => {
+                let lines = random.below(9_000);
+                // In a container each of csvlog's takes an envelope.
+                let lines = if self.runtime == Runtime::None { lines } else { lines / 20 };
+                "x\n".repeat(lines)
+            }
+            _ => String::new(),
+        };
+        self.known[number].statement = Some(statement.len()).filter(|length| *length > 0);
+        statement
+    }
+
     fn csv(&mut self, random: &mut Random) -> String {
         let database = DATABASES[random.below(2)];
         let number = self.note(Some(database));
         let (pid, line) = self.session(random);
         let detail = [String::new(), format!("\"of \"\"{number}\"\"\"")][random.below(2)].clone();
-        let statement = match random.below(LONG) {
-            0 => "\"SELECT\n  'a, \"\"b\"\"',\n\n  1\"".to_owned(),
-            1 => format!("\"{}\"", "x\n".repeat(random.below(9_000))),
-            _ => String::new(),
+        let statement = self.statement(number, random);
+        let statement = match statement.is_empty() {
+            true => statement,
+            false => format!("\"{}\"", statement.replace('"', "\"\"")),
         };
         let text = format!(
             "{} UTC,\"app\",\"{database}\",{pid},\"10.1.2.3:50122\",69a7f9b1.{pid:x},{line},\"INSERT\",\
@@ -173,10 +224,10 @@ impl Writer {
         let database = DATABASES[random.below(2)];
         let number = self.note(Some(database));
         let (pid, line) = self.session(random);
-        let statement = match random.below(LONG) {
-            0 => ",\"statement\":\"SELECT\\n  'a, \\\"b\\\"',\\n  1\"".to_owned(),
-            1 => format!(",\"statement\":\"{}\"", "x\\n".repeat(random.below(9_000))),
-            _ => String::new(),
+        let statement = self.statement(number, random);
+        let statement = match statement.is_empty() {
+            true => statement,
+            false => format!(",\"statement\":{}", serde_json::to_string(&statement).unwrap()),
         };
         let text = format!(
             "{{\"timestamp\":\"{} UTC\",\"user\":\"app\",\"dbname\":\"{database}\",\"pid\":{pid},\

@@ -10,10 +10,13 @@ use std::time::Duration;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::agent::{get, project};
+use super::agent::{get, get_within, project};
 use super::process::{Server, component, free_port};
 use super::prometheus::escape;
 pub use stub::{Push, Stub};
+
+/// A query over days is dozens for Loki, and a busy machine takes its time.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 const PAGE: usize = 5000;
 
@@ -114,8 +117,8 @@ impl Loki {
             escape(query),
             now + day
         );
-        let reply =
-            get(self.address, &path, &[("X-Loki-Response-Encoding-Flags", "categorize-labels")]);
+        let headers = [("X-Loki-Response-Encoding-Flags", "categorize-labels")];
+        let reply = get_within(PATIENCE, self.address, &path, &headers);
         assert_eq!(reply.status, 200, "{query}: {}", reply.body);
         let answer: Value = serde_json::from_str(&reply.body).expect("JSON");
         let mut entries = Vec::new();
@@ -143,7 +146,7 @@ impl Loki {
             "/loki/api/v1/query?query={}",
             escape(&format!("sum(count_over_time({query} [{hours}h]))"))
         );
-        let reply = get(self.address, &path, &[]);
+        let reply = get_within(PATIENCE, self.address, &path, &[]);
         let answer: Value = serde_json::from_str(&reply.body).expect("JSON");
         let value = answer["data"]["result"][0]["value"][1].as_str();
         value.and_then(|text| text.parse().ok()).unwrap_or(0)

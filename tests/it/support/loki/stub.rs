@@ -1,7 +1,7 @@
 //! A stub of Loki that does to pushes whatever a test tells it.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -99,12 +99,13 @@ impl Stub {
         let accepting = stub.clone();
         std::thread::spawn(move || {
             for stream in listener.incoming() {
-                if accepting.lock().closed {
+                let shared = accepting.lock();
+                if shared.closed {
                     break;
                 }
-                let serving = accepting.clone();
+                let (serving, client) = (accepting.clone(), shared.abandoned);
                 if let Ok(stream) = stream {
-                    std::thread::spawn(move || serving.serve(stream));
+                    std::thread::spawn(move || serving.serve(stream, client));
                 }
             }
         });
@@ -217,6 +218,10 @@ impl Stub {
 
     /// The client was killed: what it has asked is not waited for by its successor.
     pub fn abandon(&self) {
+        // Connections are taken in their order, so all of the client's are before this one.
+        let mut stream = TcpStream::connect(self.address).expect("a connection");
+        stream.write_all(b"GET /ready HTTP/1.1\r\n\r\n").expect("a request");
+        stream.read_exact(&mut [0]).expect("an answer");
         let mut shared = self.lock();
         shared.abandoned += 1;
         shared.in_flight.clear();
@@ -236,12 +241,13 @@ impl Stub {
         }
     }
 
-    fn serve(&self, stream: TcpStream) {
+    /// `client`: how many had gone when it came.
+    fn serve(&self, stream: TcpStream, client: usize) {
         let mut reader = BufReader::new(stream.try_clone().expect("a second handle"));
         let mut writer = stream;
         while let Some((path, headers, body)) = request(&mut reader) {
             let answer = if path.starts_with("/loki/api/v1/push") {
-                self.push(&headers, &body)
+                self.push(&headers, &body, client)
             } else if let ("/config", Some(text)) = (&*path, self.lock().config.clone()) {
                 Some((200, text))
             } else {
@@ -258,7 +264,12 @@ impl Stub {
     }
 
     /// The answer to a push; none closes the connection.
-    fn push(&self, headers: &BTreeMap<String, String>, body: &[u8]) -> Option<(u16, String)> {
+    fn push(
+        &self,
+        headers: &BTreeMap<String, String>,
+        body: &[u8],
+        client: usize,
+    ) -> Option<(u16, String)> {
         let Ok(plain) = snap::raw::Decoder::new().decompress_vec(body) else {
             return Some((400, "snappy: corrupt input".to_owned()));
         };
@@ -267,13 +278,13 @@ impl Stub {
         let stream = request.streams.into_iter().next().expect("one");
         let labels = stream.labels;
         let entries: Vec<Entry> = stream.entries.into_iter().map(Entry::from).collect();
-        let ((refused, slow, answer), abandoned) = {
+        let (refused, slow, answer) = {
             let mut shared = self.lock();
-            let abandoned = shared.abandoned;
-            let open = shared.in_flight.entry(labels.clone()).or_default();
-            *open += 1;
-            let open = *open;
-            shared.most_in_flight = shared.most_in_flight.max(open);
+            if client == shared.abandoned {
+                let open = shared.in_flight.entry(labels.clone()).or_default();
+                *open += 1;
+                shared.most_in_flight = (*open).max(shared.most_in_flight);
+            }
             let all = entries.len();
             let refused = shared.refused_tenant.clone();
             let refused = refused.filter(|(name, _)| headers.get("x-scope-orgid") == Some(name));
@@ -305,13 +316,13 @@ impl Stub {
                 status: outcome.2.as_ref().map_or(0, |(status, _)| *status),
                 refused: outcome.0,
             });
-            (outcome, abandoned)
+            outcome
         };
         std::thread::sleep(slow);
         let mut shared = self.lock();
         let stored = shared.stored.entry(labels.clone()).or_default();
         stored.extend(entries.into_iter().skip(refused));
-        if abandoned == shared.abandoned
+        if client == shared.abandoned
             && let Some(open) = shared.in_flight.get_mut(&labels)
         {
             *open -= 1;
