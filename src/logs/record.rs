@@ -238,7 +238,7 @@ impl Fields {
             return None;
         }
         let before = (self.keys & (bit - 1)).count_ones() as usize;
-        self.pairs.iter().nth(before).map(|(_, value)| value)
+        self.pairs.value(before)
     }
 
     /// Those that are there, in the order in which they are sent.

@@ -25,8 +25,11 @@ pub fn entries(bytes: &[u8]) -> impl Iterator<Item = Entry<'_>> {
     })
 }
 
-/// The length-delimited field at `at`: its number, its bytes, and where the next one starts.
-pub(super) fn field(bytes: &[u8], at: usize) -> Option<(u64, &[u8], usize)> {
+/// A length-delimited field: its number, its bytes, and where the next one starts.
+pub(super) type Field<'b> = (u64, &'b [u8], usize);
+
+/// The field at `at`.
+pub(super) fn field(bytes: &[u8], at: usize) -> Option<Field<'_>> {
     let (key, at) = varint(bytes, at)?;
     if key & 7 != 2 {
         return None;
@@ -77,7 +80,8 @@ pub(super) fn pairs(bytes: &[u8]) -> impl Iterator<Item = (&str, &str)> {
     })
 }
 
-fn pair(bytes: &[u8]) -> Option<(&str, &str)> {
+/// Name and value of a pair.
+pub(super) fn pair(bytes: &[u8]) -> Option<(&str, &str)> {
     let (mut name, mut value, mut at) = ("", "", 0);
     while at < bytes.len() {
         let (number, text, next) = field(bytes, at)?;

@@ -6,6 +6,8 @@
 
 use std::ops::Range;
 
+use super::decode;
+
 /// Encoded entries, one after the other, each with its field header: a stream's body is its labels
 /// and any run of these.
 #[derive(Clone, Debug, Default)]
@@ -50,15 +52,24 @@ impl Metadata {
         text(out, Head::new(), 2, value);
     }
 
+    /// The value of the pair that has so many before it.
+    pub fn value(&self, before: usize) -> Option<&str> {
+        let (_, pair, _) = self.nth(before)?;
+        decode::pair(pair).map(|(_, value)| value)
+    }
+
     /// Puts ASCII text in the place of a value that is as long: of the pair that has so many before it.
     pub fn overwrite(&mut self, before: usize, value: &[u8]) {
-        let mut end = 0;
-        for _ in 0..=before {
-            let Some((_, _, next)) = super::decode::field(&self.bytes, end) else { return };
-            end = next;
-        }
         // A pair ends with its value.
-        self.bytes[end - value.len()..end].copy_from_slice(value);
+        if let Some((_, _, end)) = self.nth(before) {
+            self.bytes[end - value.len()..end].copy_from_slice(value);
+        }
+    }
+
+    /// The pair that has so many before it: they are passed over, not read.
+    fn nth(&self, before: usize) -> Option<decode::Field<'_>> {
+        let first = decode::field(&self.bytes, 0);
+        (0..before).try_fold(first?, |(_, _, end), _| decode::field(&self.bytes, end))
     }
 
     /// Adds all pairs of another one.
@@ -68,7 +79,7 @@ impl Metadata {
 
     /// Names and values, in their order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        super::decode::pairs(&self.bytes)
+        decode::pairs(&self.bytes)
     }
 
     /// As they stand in the entry.
@@ -142,8 +153,8 @@ impl Entries {
         let mut entries = Self::default();
         let mut at = 0;
         while at < bytes.len() {
-            let (tag, field, next) = super::decode::field(&bytes, at)?;
-            let entry = super::decode::entry((tag == 2).then_some(field)?)?;
+            let (tag, field, next) = decode::field(&bytes, at)?;
+            let entry = decode::entry((tag == 2).then_some(field)?)?;
             at = next;
             entries.ends.push(u32::try_from(at).ok()?);
             entries.oldest = Some(entries.oldest.map_or(entry.ns, |old: i64| old.min(entry.ns)));

@@ -176,6 +176,8 @@ impl Scanner {
         let end = self.kept.take().unwrap_or(self.at);
         self.left_out += (self.at - end) as u64;
         if self.columns.len() < CSV.len() {
+            // Nearly every record has all of them.
+            self.columns.reserve_exact(CSV.len() - self.columns.len());
             self.columns.push(self.start..end);
         }
     }
