@@ -1,6 +1,6 @@
 //! The checkpoint's two files: the newest generation and the one before it. A new one is written over the
 //! older, synced, and then the two change names; so one is whole at every moment. As they are there already
-//! and hardly change their size, a save costs the disk one write. Which is the newer each tells by itself,
+//! and seldom change their size, a save costs the disk one write. Which is the newer each tells by itself,
 //! for a power failure may undo the change of names.
 
 use std::fs::{self, File};
@@ -15,6 +15,9 @@ use super::State;
 const NAME: &str = "checkpoint.json";
 const PREVIOUS: &str = "checkpoint.previous.json";
 const ASIDE: &str = "checkpoint.aside.json";
+
+/// Blanks fill a file up to a multiple of it.
+const SIZE: usize = 1024;
 
 /// The first word of the first line; a later format has a later number.
 const FORMAT: &str = "pgvigil-checkpoint-1";
@@ -43,6 +46,7 @@ pub(super) fn encode(state: &State, out: &mut Vec<u8>) -> serde_json::Result<()>
     out.extend_from_slice(&line(0));
     let body = out.len();
     serde_json::to_writer(&mut *out, state)?;
+    out.resize((out.len() + 1).next_multiple_of(SIZE) - 1, b' ');
     let line = line(crc32fast::hash(&out[body..]));
     out[..body].copy_from_slice(&line);
     out.push(b'\n');
@@ -69,7 +73,10 @@ pub(super) fn write(directory: &Path, bytes: &[u8]) -> io::Result<()> {
         found => (found?, false),
     };
     file.write_all(bytes)?;
-    file.set_len(bytes.len() as u64)?;
+    let size = bytes.len() as u64;
+    if file.metadata()?.len() > size {
+        file.set_len(size)?;
+    }
     file.sync_data()?;
     exchange(directory)?;
     // Both names last: afterwards they only change places.
@@ -137,7 +144,7 @@ mod tests {
         };
         let (one, two) = (state(2, "one"), state(3, "two"));
         // The last is shorter than what it is written over.
-        for state in [&state(1, "a longer one"), &one, &two] {
+        for state in [&state(1, &"longer".repeat(SIZE)), &one, &two] {
             let mut bytes = b"as it was".to_vec();
             encode(state, &mut bytes).unwrap();
             write(path, &bytes).unwrap();
