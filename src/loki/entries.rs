@@ -187,21 +187,23 @@ impl Entries {
 
 /// Both texts, one behind the other, as one raw snappy block (google/snappy format_description.txt).
 /// Such a block is the size of its text, then pieces one after another: the head becomes a piece of its
-/// own, so that the text, a megabyte, needs no copy behind it.
+/// own, so that the text, a megabyte, needs no copy behind it. The encoder packs each [`PIECE`] by itself;
+/// so it is given one at a time, and needs no room for the case that nothing can be packed.
 fn block(head: &[u8], text: &[u8]) -> Vec<u8> {
     let mut whole = Head::new();
     whole.varint((head.len() + text.len()) as u64);
-    let mut first = whole.bytes().to_vec();
-    literal(&mut first, head);
-    // The encoder begins with the size of the text alone, and that has no place here.
-    let size = varint_size(text.len() as u64);
-    let start = first.len() - size;
-    let mut out = vec![0; start + snap::raw::max_compress_len(text.len())];
-    // The only error of a raw block is an input of 4 GiB, and a batch is a megabyte.
-    let packed = snap::raw::Encoder::new().compress(text, &mut out[start..]).unwrap_or_default();
-    out.truncate(start + packed.max(size));
-    out.shrink_to_fit();
-    out[..first.len()].copy_from_slice(&first);
+    let mut out = Vec::with_capacity(head.len() + text.len() / 8);
+    out.extend_from_slice(whole.bytes());
+    literal(&mut out, head);
+    let mut encoder = snap::raw::Encoder::new();
+    let mut room = vec![0; snap::raw::max_compress_len(text.len().min(PIECE))];
+    for piece in text.chunks(PIECE) {
+        // It begins with the size of the piece alone, and that has no place here.
+        let size = varint_size(piece.len() as u64);
+        // The only errors of a raw block are an input of 4 GiB and too little room.
+        let packed = encoder.compress(piece, &mut room).unwrap_or_default();
+        out.extend_from_slice(&room[size..packed.max(size)]);
+    }
     out
 }
 
@@ -218,6 +220,9 @@ fn literal(out: &mut Vec<u8>, bytes: &[u8]) {
         out.extend_from_slice(piece);
     }
 }
+
+/// As much text as refers to itself: a snappy encoder begins anew behind it.
+const PIECE: usize = 64 * 1024;
 
 /// How many bytes `value` takes as a varint.
 fn varint_size(value: u64) -> usize {

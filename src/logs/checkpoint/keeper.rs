@@ -124,8 +124,12 @@ impl Checkpoint {
         if loaded == Loaded::Fresh && marked {
             loaded = Loaded::Gone;
         }
+        // The next save is written over the other one.
+        if matches!(loaded, Loaded::Swapped | Loaded::Previous) {
+            file::exchange(directory).map_err(fail)?;
+        }
         let saved_at = match loaded {
-            Loaded::Current => file::saved_at(directory),
+            Loaded::Current | Loaded::Swapped => file::saved_at(directory),
             Loaded::Fresh | Loaded::Previous | Loaded::Damaged | Loaded::Gone => None,
         };
         let loads: IntCounterVec = telemetry.counters(
@@ -137,7 +141,7 @@ impl Checkpoint {
             loads.with_label_values(&[used]).inc_by(0);
         }
         match loaded {
-            Loaded::Fresh | Loaded::Current => {}
+            Loaded::Fresh | Loaded::Current | Loaded::Swapped => {}
             Loaded::Previous => {
                 loads.with_label_values(&["previous"]).inc();
                 tracing::warn!(
@@ -207,7 +211,8 @@ impl Checkpoint {
         }
         let mut room = std::mem::take(&mut saved.room);
         let (version, encoded) = {
-            let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            state.state.generation += 1;
             (state.version, file::encode(&state.state, &mut room))
         };
         let directory = self.directory.clone();
@@ -316,11 +321,33 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_was_loaded_is_not_what_the_next_save_is_written_over() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = |name: &str| directory.path().join(name);
+        let open = || Checkpoint::open(directory.path(), &Telemetry::new()).unwrap().0;
+        let first = open();
+        for source in ["one", "two"] {
+            first.change(|state| state.known_sources.push(source.into()));
+            assert!(first.save().await);
+        }
+        drop(first);
+        let loaded = fs::read(file("checkpoint.previous.json")).unwrap();
+        fs::write(file("checkpoint.json"), "damaged").unwrap();
+        let second = open();
+        second.change(|state| state.known_sources.push("three".into()));
+        assert!(second.save().await);
+        assert_eq!(fs::read(file("checkpoint.previous.json")).unwrap(), loaded);
+        drop(second);
+        let third = open();
+        assert_eq!(third.read(|state| state.known_sources.clone()), ["one", "three"]);
+    }
+
+    #[tokio::test]
     async fn a_checkpoint_that_cannot_be_written_is_said_and_mended() {
         let directory = tempfile::tempdir().unwrap();
         let (checkpoint, _lock) = Checkpoint::open(directory.path(), &Telemetry::new()).unwrap();
         // A directory where the new file should be: nobody can write it, not even root.
-        let blocker = directory.path().join("checkpoint.new.json");
+        let blocker = directory.path().join("checkpoint.previous.json");
         fs::create_dir(&blocker).unwrap();
         assert!(!checkpoint.save().await);
         assert!(checkpoint.problem().unwrap().contains("; make room"));

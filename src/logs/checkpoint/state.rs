@@ -21,6 +21,9 @@ pub(in crate::logs) struct FileId(pub(in crate::logs) u64);
 /// Everything that a restart needs.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(in crate::logs) struct State {
+    /// Of two, the one with the higher number was saved later.
+    #[serde(default)]
+    pub(super) generation: u64,
     pub(super) next_id: u64,
     pub(in crate::logs) files: BTreeMap<FileId, FileState>,
     /// Sources that have been looked at before: what is new in them was not there then.

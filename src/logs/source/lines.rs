@@ -9,6 +9,10 @@ use crate::logs::redact::first_sign;
 /// What one read asks for.
 const CHUNK: usize = 256 * 1024;
 
+/// So many bytes stay here with the present line: behind them records begin that wait for further lines,
+/// and the tail before each is asked for.
+const BACK: usize = 8 * 1024;
+
 /// Splits a file's bytes into lines. NUL bytes are no text: a run of them (a sparse hole, what a
 /// crash leaves) ends a line and is skipped.
 #[derive(Debug, Default)]
@@ -179,20 +183,27 @@ impl Lines {
     }
 
     fn make_room(&mut self) {
-        // What was consumed goes, but for the tail.
-        let drop = self.start.saturating_sub(TAIL);
+        // What was consumed goes, but for the tail and what records may go back to.
+        let back = BACK.saturating_sub(self.bytes.len() - self.start);
+        self.forget(TAIL + back);
+        // Everything here has been searched already, for `next` is asked before more is read.
+        self.searched = self.shorten(self.bytes.len());
+    }
+
+    /// Of what was consumed, so many bytes stay.
+    fn forget(&mut self, but: usize) {
+        let drop = self.start.saturating_sub(but);
         if drop > 0 {
             self.bytes.drain(..drop);
             self.start -= drop;
             self.searched = self.searched.saturating_sub(drop).max(self.start);
         }
-        // Everything here has been searched already, for `next` is asked before more is read.
-        self.searched = self.shorten(self.bytes.len());
     }
 
     /// Gives back memory that a quiet file does not need.
     pub(super) fn rest_quietly(&mut self) {
         self.make_room();
+        self.forget(TAIL);
         self.bytes.shrink_to(1024);
     }
 
