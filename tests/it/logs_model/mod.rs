@@ -6,7 +6,7 @@
 //! names, to one route or three, and has at most one trouble beside kills, rotations and Loki's answers:
 //! losses, a damaged checkpoint, or settings that change.
 //!
-//! Schedules are numbered, and CI runs the same 500 each time: a change is judged by what stood
+//! Schedules are numbered, and CI runs the same 2,000 each time: a change is judged by what stood
 //! before it, and a number that failed can be asked for again. When the agent looks is chance all the
 //! same, so no two runs are alike. `PGVIGIL_TEST_SEED` begins at a number, `PGVIGIL_TEST_SCHEDULES` says
 //! how many follow; a long run asks for others than CI.
