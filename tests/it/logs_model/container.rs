@@ -5,8 +5,6 @@ use super::random::Random;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Runtime {
-    /// Files as the server writes them.
-    None,
     /// Kubernetes: `TIME stderr F LINE`.
     Cri,
     /// Docker's json-file driver.
@@ -17,19 +15,18 @@ pub(super) enum Runtime {
 const HEAD: usize = 400;
 
 impl Runtime {
-    /// Half of the schedules have none.
-    pub(super) fn of(seed: u64) -> Self {
+    /// Half of the schedules have none: their files are as the server writes them.
+    pub(super) fn of(seed: u64) -> Option<Self> {
         match seed % 4 {
-            1 => Self::Cri,
-            3 => Self::Docker,
-            _ => Self::None,
+            1 => Some(Self::Cri),
+            3 => Some(Self::Docker),
+            _ => None,
         }
     }
 
     fn line(self, stream: &str, text: &str, is_part: bool) -> String {
         let time = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S.%9fZ");
         match self {
-            Self::None => format!("{text}\n"),
             Self::Cri => format!("{time} {stream} {} {text}\n", if is_part { 'P' } else { 'F' }),
             Self::Docker => {
                 let end = if is_part { "" } else { "\n" };

@@ -51,7 +51,7 @@ pub(super) enum Trouble {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Shape {
     form: Form,
-    runtime: Runtime,
+    runtime: Option<Runtime>,
     names: Names,
     pub(super) trouble: Trouble,
     routes: bool,

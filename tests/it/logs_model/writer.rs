@@ -40,7 +40,7 @@ const DATABASES: [&str; 2] = ["shop", "other"];
 /// Writes records, each with a number of its own: `number N `.
 pub(super) struct Writer {
     form: Form,
-    runtime: Runtime,
+    runtime: Option<Runtime>,
     /// What a runtime does is chance of its own: schedules without one stay what they are.
     chance: Random,
     pub(super) known: Vec<Known>,
@@ -51,7 +51,7 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn new(form: Form, runtime: Runtime, seed: u64) -> Self {
+    pub(super) fn new(form: Form, runtime: Option<Runtime>, seed: u64) -> Self {
         Self {
             form,
             runtime,
@@ -83,13 +83,11 @@ impl Writer {
     /// One or two records, as one or several processes write them at once.
     pub(super) fn next(&mut self, random: &mut Random) -> String {
         let text = self.plain(random);
-        if self.runtime == Runtime::None {
-            return text;
-        }
-        let mut lines = self.runtime.wrap(&text, &mut self.chance);
+        let Some(runtime) = self.runtime else { return text };
+        let mut lines = runtime.wrap(&text, &mut self.chance);
         if self.chance.once_in(3) {
             let number = self.note(None);
-            let other = self.runtime.other(&format!("number {number} of another program"));
+            let other = runtime.other(&format!("number {number} of another program"));
             self.measure(number, other.len());
             lines.insert(self.chance.below(lines.len() + 1), other);
         }
@@ -124,7 +122,7 @@ impl Writer {
 
     fn note(&mut self, database: Option<&'static str>) -> usize {
         // A record with a time of its own needs nobody else's; a runtime gives each line one.
-        self.unsettled &= database.is_none() && self.runtime == Runtime::None;
+        self.unsettled &= database.is_none() && self.runtime.is_none();
         let unsettled = self.unsettled;
         self.near |= unsettled;
         let near = self.near;
@@ -191,7 +189,7 @@ impl Writer {
             1 => {
                 let lines = random.below(9_000);
                 // In a container each of csvlog's takes an envelope.
-                let lines = if self.runtime == Runtime::None { lines } else { lines / 20 };
+                let lines = if self.runtime.is_none() { lines } else { lines / 20 };
                 "x\n".repeat(lines)
             }
             _ => String::new(),
