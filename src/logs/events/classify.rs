@@ -1,7 +1,8 @@
 //! From a record to the kind of its event.
 
-use super::figures::{self, behind, micros};
+use super::figures;
 use super::kind::{Event, EventKind};
+use super::numbers::{behind, foreign_duration, foreign_elapsed, last_number, micros};
 use super::wording::beginnings;
 use crate::logs::record::{Format, Record, Severity, SqlState};
 
@@ -127,14 +128,14 @@ fn within(severity: Severity, message: &str) -> Option<EventKind> {
 
 /// Messages of other languages whose numbers or names tell what they are.
 fn foreign(message: &str) -> Option<EventKind> {
-    if figures::foreign_duration(message).is_some() {
+    if foreign_duration(message).is_some() {
         Some(EventKind::Duration)
     } else if figures::complete(message).is_some() {
         Some(EventKind::Checkpoint)
-    } else if message.contains("pgsql_tmp") && figures::last_number(message).is_some() {
+    } else if message.contains("pgsql_tmp") && last_number(message).is_some() {
         Some(EventKind::TempFile)
     } else {
-        figures::foreign_elapsed(message).map(|_| EventKind::Autovacuum)
+        foreign_elapsed(message).map(|_| EventKind::Autovacuum)
     }
 }
 
@@ -143,13 +144,13 @@ fn duration(kind: EventKind, message: &str) -> Option<u64> {
     match kind {
         EventKind::Duration => match message.strip_prefix("duration: ") {
             Some(rest) => micros(rest, " ms"),
-            None => figures::foreign_duration(message),
+            None => foreign_duration(message),
         },
         EventKind::LockWait => micros(behind(message, " after ")?, " ms"),
         EventKind::Checkpoint => micros(behind(message, " total=")?, " s"),
         EventKind::Autovacuum => match behind(message, "elapsed: ") {
             Some(rest) => micros(rest, " s"),
-            None => figures::foreign_elapsed(message).map(of_seconds),
+            None => foreign_elapsed(message).map(of_seconds),
         },
         EventKind::Connection if message.starts_with("connection ready") => {
             micros(behind(message, "setup total=")?, " ms")

@@ -3,6 +3,7 @@
 mod classify;
 mod figures;
 mod kind;
+mod numbers;
 mod statements;
 mod wording;
 
