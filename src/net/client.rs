@@ -32,6 +32,9 @@ const IDLE: Duration = Duration::from_secs(45);
 pub struct TlsFiles {
     /// PEM of the authorities to trust; none: the system's.
     pub ca_file: Option<PathBuf>,
+    /// All is in the clear: the system's authorities need not be read, which takes longer than the rest
+    /// of a start.
+    pub unused: bool,
     /// PEM of our own certificate and its key, for servers that ask for one.
     pub cert_file: Option<PathBuf>,
     pub key_file: Option<PathBuf>,
@@ -188,7 +191,7 @@ fn tls(files: &TlsFiles) -> Result<ClientConfig, String> {
     let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|e| format!("TLS cannot be set up: {e}"))?
-        .with_root_certificates(roots(files.ca_file.as_deref())?);
+        .with_root_certificates(roots(files)?);
     match (&files.cert_file, &files.key_file) {
         (Some(cert), Some(key)) => {
             let chain = certificates(cert)?;
@@ -214,9 +217,9 @@ fn tls(files: &TlsFiles) -> Result<ClientConfig, String> {
     }
 }
 
-fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, String> {
+fn roots(files: &TlsFiles) -> Result<RootCertStore, String> {
     let mut store = RootCertStore::empty();
-    match ca_file {
+    match &files.ca_file {
         Some(path) => {
             for certificate in certificates(path)? {
                 store.add(certificate).map_err(|e| {
@@ -228,6 +231,7 @@ fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, String> {
                 })?;
             }
         }
+        None if files.unused => {}
         None => {
             // A machine without any root still speaks plain HTTP, so this is no error here.
             store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
