@@ -263,6 +263,16 @@ impl Checkpoint {
         self.hurry.notify_one();
     }
 
+    /// Whether such a save was asked for; it counts as done.
+    #[cfg(test)]
+    pub(in crate::logs) async fn was_hurried(&self) -> bool {
+        tokio::select! {
+            biased;
+            () = self.hurry.notified() => true,
+            () = std::future::ready(()) => false,
+        }
+    }
+
     /// Saves when it was asked to, until the stop begins. Behind a large save it rests: what is asked for
     /// meanwhile shares the next one.
     pub(in crate::logs) async fn keep_saving(&self, stop: &Stop) {

@@ -103,6 +103,8 @@ pub(super) struct Work {
     /// Files that were left lately, and when.
     pub(super) ended: VecDeque<(FileId, Instant)>,
     pub(super) scanned: Option<Instant>,
+    /// The checkpoint has files that a restart must know.
+    pub(super) unsaved: bool,
     pub(super) tidied: Option<Instant>,
     /// When something of it was there last.
     present: Instant,
@@ -124,6 +126,7 @@ impl Work {
             missing: BTreeMap::new(),
             ended: VecDeque::new(),
             scanned: None,
+            unsaved: false,
             tidied: None,
             present: now,
         }
@@ -134,6 +137,7 @@ impl Work {
     pub(super) fn step(&mut self, desk: &mut dyn Desk, now: Instant) -> Option<Look> {
         if self.scanned.is_none_or(|last| now - last >= RESCAN) {
             self.scan(now);
+            self.save_met();
             self.scanned = Some(now);
             if self.is_present(now) {
                 self.present = now;
@@ -142,7 +146,17 @@ impl Work {
                 return None;
             }
         }
-        Some(self.turn(desk, now))
+        let outcome = self.turn(desk, now);
+        self.save_met();
+        Some(outcome)
+    }
+
+    /// What a look has met is saved at once, not by halves: of the first look a restart would take the other
+    /// half for older than the agent.
+    fn save_met(&mut self) {
+        if std::mem::take(&mut self.unsaved) {
+            self.files.checkpoint.save_soon();
+        }
     }
 
     /// One turn over all files: what they held when they were met one after the other, oldest first, the

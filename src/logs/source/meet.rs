@@ -67,7 +67,7 @@ impl Work {
         if !known {
             let source = self.files.source.clone();
             self.files.checkpoint.change(|state| state.known_sources.push(source));
-            self.files.checkpoint.save_soon();
+            self.unsaved = true;
         }
         troubled.extend(self.tracked.iter().filter(|t| t.troubled).map(|t| t.seen.path.clone()));
         self.problems.retain(|path, sentence| {
@@ -388,7 +388,7 @@ impl Work {
                 (self.files.checkpoint.change(|all| all.name_file(state.clone())), state)
             }
         };
-        self.files.checkpoint.save_soon();
+        self.unsaved = true;
         let marks = self.marks(id, &state, &file, seen, existed_before);
         self.tracked.push(Tracked::new(id, seen.clone(), file, &state, &marks, now)?);
         self.note(self.tracked.len() - 1);

@@ -162,6 +162,22 @@ pub(super) fn line(message: &str) -> String {
     format!("2026-03-04 09:15:01.207 UTC [7] LOG:  {message}\n")
 }
 
+#[tokio::test]
+async fn a_first_look_is_saved_as_one() {
+    let mut bench = Bench::new(false);
+    bench.append("a.log", "");
+    bench.append("b.log", "");
+    let checkpoint = Arc::clone(&bench.work.files.checkpoint);
+    // Whoever is killed behind a save that knows half of it takes the rest for older than the agent.
+    bench.work.scan(Instant::now());
+    assert!(!checkpoint.was_hurried().await);
+    bench.turn();
+    assert!(checkpoint.was_hurried().await);
+    assert_eq!(checkpoint.read(|state| state.files.len()), 2);
+    bench.turn();
+    assert!(!checkpoint.was_hurried().await);
+}
+
 #[test]
 fn a_source_leaves_ten_minutes_after_its_last_file_and_what_it_sent() {
     let mut bench = Bench::new(true);
