@@ -271,11 +271,13 @@ impl Assembler {
         let later = |other: &&Open| other.record.bytes.start > start;
         let at = self.records.len() - self.records.iter().rev().take_while(later).count();
         let number = self.front + at as u64;
-        if at < self.records.len() {
-            self.move_on(number);
-        }
         self.weight += open.weight();
-        self.records.insert(at, open);
+        if at == self.records.len() {
+            self.records.push_back(open);
+        } else {
+            self.move_on(number);
+            self.records.insert(at, open);
+        }
         number
     }
 

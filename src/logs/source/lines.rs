@@ -17,8 +17,10 @@ const BACK: usize = 8 * 1024;
 /// crash leaves) ends a line and is skipped.
 #[derive(Debug, Default)]
 pub(super) struct Lines {
-    /// Up to 64 bytes before `start` for the tail's hash, then what is not consumed yet.
+    /// Up to `end`: some bytes before `start` for the tail's hash, then what is not consumed yet. Behind
+    /// it is room for the next read.
     bytes: Vec<u8>,
+    end: usize,
     /// Where the present line starts in `bytes`.
     start: usize,
     /// Where the search for its end goes on.
@@ -50,6 +52,7 @@ impl Lines {
         let before = &before[before.len().saturating_sub(TAIL)..];
         Self {
             bytes: before.to_vec(),
+            end: before.len(),
             start: before.len(),
             searched: before.len(),
             offset,
@@ -66,18 +69,18 @@ impl Lines {
 
     /// The offset of the next byte to be read.
     pub(super) fn end(&self) -> u64 {
-        self.offset + (self.bytes.len() - self.start) as u64 + self.skipped
+        self.offset + (self.end - self.start) as u64 + self.skipped
     }
 
     /// The next whole line; none when more bytes are needed.
     pub(super) fn next(&mut self) -> Option<Line<'_>> {
         if self.skipped == 0 && self.searched == self.start {
-            let nul = self.bytes[self.start..].iter().take_while(|b| **b == 0).count();
+            let nul = self.held(self.start).iter().take_while(|b| **b == 0).count();
             self.start += nul;
             self.searched = self.start;
             self.offset += nul as u64;
         }
-        let found = memchr::memchr2(b'\n', 0, &self.bytes[self.searched..])?;
+        let found = memchr::memchr2(b'\n', 0, self.held(self.searched))?;
         let end = self.shorten(self.searched + found);
         // A NUL ends the line but is no part of it.
         let next = end + usize::from(self.bytes[end] == b'\n');
@@ -97,7 +100,7 @@ impl Lines {
     /// Whether the present line, which ends there, holds no sign of a credential.
     fn is_clean(&mut self, end: u64) -> bool {
         if self.clean < end {
-            let rest = &self.bytes[self.start..];
+            let rest = self.held(self.start);
             self.clean = self.offset + first_sign(rest).unwrap_or(rest.len()) as u64;
         }
         self.clean >= end
@@ -108,7 +111,8 @@ impl Lines {
         let excess = (end - self.start).saturating_sub(LINE_BYTES);
         if excess > 0 {
             let from = self.start + BEGINNING_BYTES;
-            self.bytes.drain(from..from + excess);
+            self.bytes.copy_within(from + excess..self.end, from);
+            self.end -= excess;
             self.skipped += excess as u64;
         }
         end - excess
@@ -116,20 +120,20 @@ impl Lines {
 
     /// What stands behind the last line end, as if it ended there: the rest of a finished file.
     pub(super) fn rest(&mut self) -> Option<Line<'_>> {
-        if self.bytes.len() == self.start {
+        if self.end == self.start {
             return None;
         }
-        self.shorten(self.bytes.len());
+        self.shorten(self.end);
         let from = self.start;
         let at = self.offset..self.end();
         if self.skipped > 0 {
             self.broken = at.end;
         }
         self.offset = at.end;
-        self.start = self.bytes.len();
+        self.start = self.end;
         self.searched = self.start;
         self.skipped = 0;
-        Some(Line { bytes: &self.bytes[from..], at, clean: false })
+        Some(Line { bytes: self.held(from), at, clean: false })
     }
 
     /// Lets `read` fill bytes from the file's offset that it is given: up to 64 known bytes first,
@@ -142,25 +146,17 @@ impl Lines {
         self.make_room();
         let end = self.end();
         // Behind a gap of skipped bytes the known ones are those of the line's end.
-        let known = TAIL.min(self.bytes.len() - self.floor());
+        let known = TAIL.min(self.end - self.floor());
         let mut before = [0; TAIL];
-        let old = self.bytes.len() - known;
-        before[..known].copy_from_slice(&self.bytes[old..]);
-        self.bytes.resize(old + known + CHUNK, 0);
-        let got = match read(&mut self.bytes[old..], end - known as u64) {
-            Ok(got) => got,
-            Err(e) => {
-                self.bytes.truncate(old + known);
-                return Err(e);
-            }
-        };
+        let old = self.end - known;
+        before[..known].copy_from_slice(self.held(old));
+        let got = read(self.room(old), end - known as u64)?;
         let new = got.and_then(|got| got.checked_sub(known));
-        let Some(new) = new.filter(|_| self.bytes[old..old + known] == before[..known]) else {
-            self.bytes.truncate(old);
-            self.bytes.extend_from_slice(&before[..known]);
+        let Some(new) = new.filter(|_| *self.held(old) == before[..known]) else {
+            self.bytes[old..self.end].copy_from_slice(&before[..known]);
             return Ok(None);
         };
-        self.bytes.truncate(old + known + new);
+        self.end += new;
         Ok(Some(new))
     }
 
@@ -170,11 +166,24 @@ impl Lines {
         read: impl FnOnce(&mut [u8]) -> Result<usize, E>,
     ) -> Result<usize, E> {
         self.make_room();
-        let old = self.bytes.len();
-        self.bytes.resize(old + CHUNK, 0);
-        let got = read(&mut self.bytes[old..]);
-        self.bytes.truncate(old + got.as_ref().map_or(0, |got| *got));
-        got
+        let got = read(self.room(self.end))?;
+        self.end += got;
+        Ok(got)
+    }
+
+    /// What is here from there on.
+    fn held(&self, from: usize) -> &[u8] {
+        &self.bytes[from..self.end]
+    }
+
+    /// Room for a read, from there on. It is made once: zeros for each read would cost as much as some
+    /// of what is read.
+    fn room(&mut self, from: usize) -> &mut [u8] {
+        let until = self.end + CHUNK;
+        if self.bytes.len() < until {
+            self.bytes.resize(until, 0);
+        }
+        &mut self.bytes[from..until]
     }
 
     /// Where contiguous bytes up to the end begin.
@@ -184,17 +193,18 @@ impl Lines {
 
     fn make_room(&mut self) {
         // What was consumed goes, but for the tail and what records may go back to.
-        let back = BACK.saturating_sub(self.bytes.len() - self.start);
+        let back = BACK.saturating_sub(self.end - self.start);
         self.forget(TAIL + back);
         // Everything here has been searched already, for `next` is asked before more is read.
-        self.searched = self.shorten(self.bytes.len());
+        self.searched = self.shorten(self.end);
     }
 
     /// Of what was consumed, so many bytes stay.
     fn forget(&mut self, but: usize) {
         let drop = self.start.saturating_sub(but);
         if drop > 0 {
-            self.bytes.drain(..drop);
+            self.bytes.copy_within(drop..self.end, 0);
+            self.end -= drop;
             self.start -= drop;
             self.searched = self.searched.saturating_sub(drop).max(self.start);
         }
@@ -204,6 +214,7 @@ impl Lines {
     pub(super) fn rest_quietly(&mut self) {
         self.make_room();
         self.forget(TAIL);
+        self.bytes.truncate(self.end);
         self.bytes.shrink_to(1024);
     }
 
@@ -214,7 +225,7 @@ impl Lines {
         }
         let base = self.offset - self.start as u64;
         let at = usize::try_from(offset.checked_sub(base)?).ok()?;
-        if at > self.bytes.len() || (at < TAIL && offset > at as u64) {
+        if at > self.end || (at < TAIL && offset > at as u64) {
             return None;
         }
         Some(Tail::of(&self.bytes[..at]))
