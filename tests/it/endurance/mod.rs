@@ -3,8 +3,8 @@
 //!
 //! Counts and bytes are asserted; what depends on the machine is printed. The usual run is short.
 //! `PGVIGIL_TEST_ENDURANCE=1`, which CI sets, asks for the 10,000 rotations and the outage of a minute;
-//! with `PGVIGIL_TEST_LONG=1` it is twice as much. Most of that is waiting, and tests are begun in the order of
-//! their names: these run beside most of the others.
+//! with `PGVIGIL_TEST_LONG=1` it is twice as much, and the outage is of ten minutes. Most of that is
+//! waiting, and tests are begun in the order of their names: these run beside most of the others.
 
 mod churn; // a thousand files that come and go
 mod files; // a thousand files at once
