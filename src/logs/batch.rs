@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::checkpoint::{FileId, Mark, State};
-use crate::loki::Entries;
+use crate::loki::{Entries, Packer};
 
 /// As much as one request holds, before compression. Far below Loki's default burst of 6 MB, for
 /// what is above a tenant's burst is refused for ever.
@@ -55,6 +55,12 @@ pub(super) struct Batch {
 impl Batch {
     pub(super) fn size(&self) -> usize {
         self.entries.size() + self.late.size()
+    }
+
+    /// Packs what can be packed.
+    pub(super) fn pack(&mut self, packer: &mut Packer) {
+        self.entries.pack(packer);
+        self.late.pack(packer);
     }
 
     /// Empty, with the memory of this one.

@@ -12,7 +12,7 @@ use super::lane::Lane;
 use super::redact::{Counts, Level, redacted};
 use super::route::Rules;
 use super::source::{Desk, RouteSet, Taken};
-use crate::loki::Metadata;
+use crate::loki::{Metadata, Packer};
 
 /// The desk of one source.
 pub(super) struct SourceDesk {
@@ -23,6 +23,7 @@ pub(super) struct SourceDesk {
     decided: Decisions,
     /// Of the record in hand.
     metadata: Metadata,
+    packer: Packer,
 }
 
 /// What an earlier run of the agent decided, by file and route.
@@ -54,7 +55,14 @@ impl SourceDesk {
                 }
             }
         }
-        Self { rules, lanes, counts, decided: Decisions(decided), metadata: Metadata::default() }
+        Self {
+            rules,
+            lanes,
+            counts,
+            decided: Decisions(decided),
+            metadata: Metadata::default(),
+            packer: Packer::default(),
+        }
     }
 }
 
@@ -83,7 +91,7 @@ impl Desk for SourceDesk {
         if std::mem::replace(&mut taken.first_seen, false) {
             self.counts.record(taken);
         }
-        let Self { rules, lanes, counts, decided, metadata } = self;
+        let Self { rules, lanes, counts, decided, metadata, packer } = self;
         for level in [Level::Credentials, Level::Literals] {
             let mut masked = None;
             for route in taken.routes.iter().filter(|at| rules[*at].level == level) {
@@ -98,13 +106,13 @@ impl Desk for SourceDesk {
                         record
                     });
                     let late = if rules.patterns.is_empty() {
-                        entry::encode(record, &taken.event, metadata);
-                        place.put(taken, record, metadata, now, decided)
+                        entry::first(record, &taken.event, metadata);
+                        place.put(taken, record, metadata, now, decided, packer)
                     } else {
                         let (record, count) = rules.patterns.mask(record.clone().into_owned());
                         counts.redacted(Counts { patterns: count, ..Counts::default() });
-                        entry::encode(&record, &taken.event, metadata);
-                        place.put(taken, &record, metadata, now, decided)
+                        entry::first(&record, &taken.event, metadata);
+                        place.put(taken, &record, metadata, now, decided, packer)
                     };
                     if late {
                         counts.late();

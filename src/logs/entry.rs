@@ -26,12 +26,13 @@ static EVENTS: LazyLock<[Metadata; EventKind::ALL.len()]> =
 /// Names and values, in a fixed order. Absent facts are absent pairs.
 pub fn metadata(record: &Record, event: &Event) -> Metadata {
     let mut all = Metadata::default();
-    encode(record, event, &mut all);
+    first(record, event, &mut all);
+    all.append(record.fields.encoded());
     all
 }
 
-/// The same in memory that is used again.
-pub(super) fn encode(record: &Record, event: &Event, out: &mut Metadata) {
+/// Those that stand before the record's own fields, in memory that is used again.
+pub(super) fn first(record: &Record, event: &Event, out: &mut Metadata) {
     out.clear();
     match record.severity {
         Some(severity) => {
@@ -52,7 +53,6 @@ pub(super) fn encode(record: &Record, event: &Event, out: &mut Metadata) {
     if let Some(micros) = event.duration_us {
         out.push("duration_ms", milliseconds(micros, &mut [0; 24]));
     }
-    out.append(record.fields.encoded());
 }
 
 /// `811.002`: to the microsecond, as the server writes it, without zeros at the end.

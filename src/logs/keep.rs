@@ -110,7 +110,7 @@ async fn append(ending: &Ending, head: &FrameHead, batch: &Arc<Batch>) -> io::Re
     // A disk may take its time; the runtime's threads have none.
     tokio::task::spawn_blocking(move || {
         let entries = if head.late { &batch.late } else { &batch.entries };
-        own.store.append(&own.shelf, &head, entries.bytes(), own.make_room)
+        own.store.append(&own.shelf, &head, &entries.bytes(), own.make_room)
     })
     .await
     .unwrap_or_else(|e| Err(io::Error::other(e)))

@@ -12,7 +12,7 @@ use super::entry;
 use super::source::Taken;
 use super::wake::Wake;
 use super::{Record, Severity};
-use crate::loki::{Metadata, StreamLabels};
+use crate::loki::{Metadata, Packer, StreamLabels};
 use crate::task::Stop;
 
 /// How long a batch is filled.
@@ -34,6 +34,8 @@ const BELIEVED: Duration = Duration::from_secs(3600);
 pub(super) const QUEUED_BYTES: usize = 16 * 1024 * 1024;
 /// What a batch holds at the least, when it is full.
 pub(super) const LEAST_BATCH: usize = 8 * 1024;
+/// What all lanes hold is told in steps of this size, for it is one number that all share.
+const TOLD: usize = 2 * 1024;
 
 /// How a lane stands, for the status page.
 #[derive(Clone, Debug, Default)]
@@ -115,6 +117,8 @@ struct Queue {
     sealed: Option<Batch>,
     /// An empty one, whose memory the next one takes.
     spare: Batch,
+    /// So much of what is being built was not told to the room.
+    untold: usize,
     /// Since when what the sender holds was waiting, and its size.
     sending_since: Option<Instant>,
     sending: usize,
@@ -306,7 +310,8 @@ pub(super) struct Place<'l> {
 }
 
 impl Place<'_> {
-    /// Puts in a record as it was redacted for this route. Returns whether it is a late one.
+    /// Puts in a record as it was redacted for this route; `metadata`: what stands before its fields.
+    /// Returns whether it is a late one.
     pub(super) fn put(
         self,
         taken: &Taken,
@@ -314,16 +319,18 @@ impl Place<'_> {
         metadata: &Metadata,
         now: Instant,
         decided: Option<bool>,
+        packer: &mut Packer,
     ) -> bool {
         let Self { lane, mut queue } = self;
         let line = entry::line(record);
+        let metadata = [metadata, record.fields.encoded()];
         if lane.kind == LaneKind::Loki && queue.is_too_old(taken.ns, now) {
             queue.building.progress(taken.file, now).mark = taken.mark;
             queue.building.too_old += 1;
             return false;
         }
         if lane.room.is_full(&queue.building) && queue.sealed.is_none() {
-            queue.sealed = Some(queue.renew());
+            queue.sealed = Some(queue.renew(&lane.room));
         }
         let newest = queue.newest.unwrap_or(i64::MIN);
         // In the local store any order is good.
@@ -335,14 +342,21 @@ impl Place<'_> {
         progress.decide(record.bytes.start, late);
         let before = queue.building.size();
         if late {
-            queue.building.late.push(taken.ns, &line, metadata);
+            queue.building.late.push(taken.ns, &line, &metadata);
         } else {
-            queue.building.entries.push(taken.ns, &line, metadata);
+            queue.building.entries.push(taken.ns, &line, &metadata);
             let newest = newest.max(queue.at_most_ahead(taken.ns));
             queue.newest = Some(newest);
             queue.building.newest = Some(newest);
         }
-        lane.room.take(queue.building.size() - before);
+        // What is kept on this machine is kept as it is.
+        if lane.kind == LaneKind::Loki {
+            queue.building.pack(packer);
+        }
+        queue.untold += queue.building.size() - before;
+        if queue.untold >= TOLD {
+            queue.tell(&lane.room);
+        }
         let urgent = record.severity.is_some_and(|severity| severity >= Severity::Error);
         let news =
             first || lane.room.is_full(&queue.building) || (urgent && !queue.building.urgent);
@@ -370,8 +384,13 @@ enum Taking {
 
 impl Queue {
     /// Takes out what was built.
-    fn renew(&mut self) -> Batch {
+    fn renew(&mut self, room: &Room) -> Batch {
+        self.tell(room);
         std::mem::replace(&mut self.building, std::mem::take(&mut self.spare))
+    }
+
+    fn tell(&mut self, room: &Room) {
+        room.take(std::mem::take(&mut self.untold));
     }
 
     fn is_too_old(&self, ns: i64, now: Instant) -> bool {
@@ -399,7 +418,7 @@ impl Queue {
         let linger = if self.building.urgent { LINGER_URGENT } else { LINGER };
         let due = since + linger;
         if room.is_full(&self.building) || draining || due <= Instant::now() {
-            return Taking::Batch(Box::new(self.renew()));
+            return Taking::Batch(Box::new(self.renew(room)));
         }
         Taking::At(Some(due))
     }

@@ -11,7 +11,7 @@ use super::wake::Wake;
 use super::works::Works;
 use super::{Record, Severity, classify};
 use crate::config::{Flags, Input, LogSource, Settings};
-use crate::loki::{Loki, Metadata};
+use crate::loki::{Loki, Metadata, Packer};
 use crate::task::Group;
 use crate::telemetry::Telemetry;
 
@@ -82,9 +82,11 @@ async fn the_queues_of_a_thousand_lanes_share_their_memory() {
         let id = bench.works.checkpoint.change(|state| state.name_file(file("pods/0")));
         let one = taken(id, &"x".repeat(RECORD));
         let fill = || {
+            let mut packer = Packer::default();
             for lane in bench.works.lanes() {
                 while let Some(place) = lane.place() {
-                    place.put(&one, &one.record, &Metadata::default(), Instant::now(), None);
+                    let metadata = Metadata::default();
+                    place.put(&one, &one.record, &metadata, Instant::now(), None, &mut packer);
                 }
             }
         };

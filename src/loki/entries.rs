@@ -4,16 +4,21 @@
 //! `Entry{1: Timestamp{1: seconds, 2: nanos}, 2: line, 3: LabelPair{1: name, 2: value}*}`,
 //! as a raw snappy block.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use super::decode;
+use super::snappy::{self, PIECE, Packed, Packer, varint, varint_size};
 
 /// Encoded entries, one after the other, each with its field header: a stream's body is its labels
 /// and any run of these.
 #[derive(Clone, Debug, Default)]
 pub struct Entries {
+    /// Whole pieces of them, where they are packed as they come …
+    packed: Packed,
+    /// … and what follows those.
     bytes: Vec<u8>,
-    /// Where each entry ends in `bytes`.
+    /// Where each entry ends, before it is packed.
     ends: Vec<u32>,
     oldest: Option<i64>,
     newest: Option<i64>,
@@ -104,12 +109,13 @@ impl<N: AsRef<str>, V: AsRef<str>> FromIterator<(N, V)> for Metadata {
 }
 
 impl Entries {
-    /// Adds one entry. `ns` is nanoseconds since 1970.
-    pub fn push(&mut self, ns: i64, line: &str, metadata: &Metadata) {
+    /// Adds one entry. `ns` is nanoseconds since 1970; the pairs of all `metadata` follow one another.
+    pub fn push(&mut self, ns: i64, line: &str, metadata: &[&Metadata]) {
         let seconds = ns.div_euclid(1_000_000_000).cast_unsigned();
         let nanos = ns.rem_euclid(1_000_000_000).cast_unsigned();
         let time = number_size(seconds) + number_size(nanos);
-        let size = delimited(time) + text_size(line) + metadata.bytes.len();
+        let pairs: usize = metadata.iter().map(|own| own.bytes.len()).sum();
+        let size = delimited(time) + text_size(line) + pairs;
 
         let out = &mut self.bytes;
         out.reserve(size + FIELD_HEAD);
@@ -119,8 +125,10 @@ impl Entries {
         head.number(1, seconds);
         head.number(2, nanos);
         text(out, head, 2, line);
-        out.extend_from_slice(&metadata.bytes);
-        self.ends.push(u32::try_from(self.bytes.len()).unwrap_or(u32::MAX));
+        for own in metadata {
+            out.extend_from_slice(&own.bytes);
+        }
+        self.ends.push(u32::try_from(self.size()).unwrap_or(u32::MAX));
         self.oldest = Some(self.oldest.map_or(ns, |old| old.min(ns)));
         self.newest = Some(self.newest.map_or(ns, |old| old.max(ns)));
     }
@@ -135,7 +143,17 @@ impl Entries {
 
     /// Bytes before compression, metadata and framing included.
     pub fn size(&self) -> usize {
-        self.bytes.len()
+        self.packed.size + self.bytes.len()
+    }
+
+    /// Packs what is whole pieces: they take a quarter of the memory, and are packed while they are near.
+    pub fn pack(&mut self, packer: &mut Packer) {
+        let whole = self.bytes.len() / PIECE * PIECE;
+        if whole > 0 {
+            packer.pack(&self.bytes[..whole], &mut self.packed.elements);
+            self.packed.size += whole;
+            self.bytes.drain(..whole);
+        }
     }
 
     /// Times of the oldest and the newest entry, in nanoseconds.
@@ -144,8 +162,13 @@ impl Entries {
     }
 
     /// The entries as they stand in a stream message.
-    pub fn bytes(&self) -> &[u8] {
-        &self.bytes
+    pub fn bytes(&self) -> Cow<'_, [u8]> {
+        if self.packed.size == 0 {
+            return Cow::Borrowed(&self.bytes);
+        }
+        let mut bytes = self.packed.text();
+        bytes.extend_from_slice(&self.bytes);
+        Cow::Owned(bytes)
     }
 
     /// Encoded entries again, as [`Entries::bytes`] gave them; none when they are damaged.
@@ -166,6 +189,7 @@ impl Entries {
 
     /// Takes all entries out, and keeps their memory.
     pub fn clear(&mut self) {
+        self.packed.clear();
         self.bytes.clear();
         self.ends.clear();
         self.oldest = None;
@@ -174,59 +198,17 @@ impl Entries {
 
     /// The body of a push request with the entries of `range` under `labels`.
     pub fn body(&self, labels: &str, range: Range<usize>) -> Vec<u8> {
-        let from = if range.start == 0 { 0 } else { self.ends[range.start - 1] as usize };
-        let to = if range.end == 0 { 0 } else { self.ends[range.end - 1] as usize };
-        let entries = &self.bytes[from..to.max(from)];
+        let end = |count: usize| count.checked_sub(1).map_or(0, |last| self.ends[last] as usize);
+        let (from, to) = (end(range.start), end(range.end).max(end(range.start)));
         let mut head = Vec::with_capacity(labels.len() + 2 * FIELD_HEAD);
         let mut stream = Head::new();
-        stream.field(1, text_size(labels) + entries.len());
+        stream.field(1, text_size(labels) + to - from);
         text(&mut head, stream, 1, labels);
-        block(&head, entries)
-    }
-}
-
-/// Both texts, one behind the other, as one raw snappy block (google/snappy format_description.txt).
-/// Such a block is the size of its text, then pieces one after another: the head becomes a piece of its
-/// own, so that the text, a megabyte, needs no copy behind it. The encoder packs each [`PIECE`] by itself;
-/// so it is given one at a time, and needs no room for the case that nothing can be packed.
-fn block(head: &[u8], text: &[u8]) -> Vec<u8> {
-    let mut whole = Head::new();
-    whole.varint((head.len() + text.len()) as u64);
-    let mut out = Vec::with_capacity(head.len() + text.len() / 8);
-    out.extend_from_slice(whole.bytes());
-    literal(&mut out, head);
-    let mut encoder = snap::raw::Encoder::new();
-    let mut room = vec![0; snap::raw::max_compress_len(text.len().min(PIECE))];
-    for piece in text.chunks(PIECE) {
-        // It begins with the size of the piece alone, and that has no place here.
-        let size = varint_size(piece.len() as u64);
-        // The only errors of a raw block are an input of 4 GiB and too little room.
-        let packed = encoder.compress(piece, &mut room).unwrap_or_default();
-        out.extend_from_slice(&room[size..packed.max(size)]);
-    }
-    out
-}
-
-/// A piece of a snappy block that stands for itself: its length less one, in the tag where it is below
-/// 60, else in two bytes behind it.
-fn literal(out: &mut Vec<u8>, bytes: &[u8]) {
-    for piece in bytes.chunks(1 << 16) {
-        let [low, high, ..] = (piece.len() - 1).to_le_bytes();
-        if piece.len() <= 60 {
-            out.push(low << 2);
-        } else {
-            out.extend_from_slice(&[61 << 2, low, high]);
+        if to - from == self.size() {
+            return snappy::block(&head, &self.packed, &self.bytes);
         }
-        out.extend_from_slice(piece);
+        snappy::block(&head, &Packed::default(), &self.bytes()[from..to])
     }
-}
-
-/// As much text as refers to itself: a snappy encoder begins anew behind it.
-const PIECE: usize = 64 * 1024;
-
-/// How many bytes `value` takes as a varint.
-fn varint_size(value: u64) -> usize {
-    (70 - (value | 1).leading_zeros() as usize) / 7
 }
 
 /// The size of a length-delimited field of `size` bytes; numbers of fields here are below 16.
@@ -264,12 +246,8 @@ impl Head {
         self.length += 1;
     }
 
-    fn varint(&mut self, mut value: u64) {
-        while value >= 0x80 {
-            self.byte(value.to_le_bytes()[0] | 0x80);
-            value >>= 7;
-        }
-        self.byte(value.to_le_bytes()[0]);
+    fn varint(&mut self, value: u64) {
+        varint(value, |byte| self.byte(byte));
     }
 
     /// The tag and the size of a length-delimited field.
@@ -355,7 +333,7 @@ mod tests {
     #[test]
     fn labels_of_any_length_stand_before_the_entries() {
         let mut encoded = Entries::default();
-        encoded.push(7, "LOG:  one", &[("level", "info")].into_iter().collect());
+        encoded.push(7, "LOG:  one", &[&[("level", "info")].into_iter().collect()]);
         // The head of the body is four bytes longer: 60 is the longest piece with a short tag.
         for length in [0, 1, 55, 56, 57, 58, 200, 255, 256, 300, 70_000, 140_000] {
             let labels = "x".repeat(length);
@@ -368,6 +346,32 @@ mod tests {
 
     proptest! {
         #[test]
+        fn what_is_packed_as_it_comes_is_the_same(
+            entries in prop::collection::vec((0..100_000usize, any::<u8>()), 0..8),
+            from in 0..8usize,
+            to in 0..8usize,
+        ) {
+            let (mut at_once, mut packed) = (Entries::default(), Entries::default());
+            let mut packer = Packer::default();
+            for (ns, (length, byte)) in (0..).zip(&entries) {
+                let line: String = (0..*length).map(|at| char::from(byte ^ (at % 251) as u8)).collect();
+                at_once.push(ns, &line, &[]);
+                packed.push(ns, &line, &[]);
+                packed.pack(&mut packer);
+                prop_assert!(packed.bytes.len() < PIECE);
+            }
+            prop_assert_eq!(packed.size(), at_once.size());
+            prop_assert!(packed.bytes() == at_once.bytes());
+            let (from, to) = (from.min(entries.len()), to.min(entries.len()));
+            for range in [0..entries.len(), from.min(to)..to] {
+                let bodies = [&packed, &at_once].map(|own| decode(&own.body("{}", range.clone())));
+                prop_assert!(bodies[0] == bodies[1]);
+            }
+            packed.clear();
+            prop_assert!(packed.bytes().is_empty() && packed.size() == 0);
+        }
+
+        #[test]
         fn what_is_written_is_read(
             entries in prop::collection::vec(
                 (0i64..4_000_000_000_000_000_000, ".{0,300}",
@@ -375,7 +379,9 @@ mod tests {
         ) {
             let mut encoded = Entries::default();
             for (ns, line, metadata) in &entries {
-                encoded.push(*ns, line, &metadata.iter().map(|(n, v)| (n, v)).collect());
+                let (first, second) = metadata.split_at(metadata.len() / 2);
+                let [first, second] = [first, second].map(|own| own.iter().map(|(n, v)| (n, v)).collect());
+                encoded.push(*ns, line, &[&first, &second]);
             }
             let (labels, read) = decode(&encoded.body("{a=\"b\"}", 0..encoded.len()));
             prop_assert_eq!(labels, "{a=\"b\"}");

@@ -9,6 +9,7 @@ mod labels;
 mod outcome;
 mod push;
 pub mod retention;
+mod snappy;
 
 pub use decode::{Entry, entries as decode};
 pub use deliver::{Attempt, Delivery, Pace};
@@ -16,3 +17,4 @@ pub use entries::{Entries, Metadata};
 pub use labels::StreamLabels;
 pub use outcome::{Outcome, Reason, Refusal};
 pub use push::{Loki, Pushed};
+pub use snappy::Packer;

@@ -191,9 +191,9 @@ fn a_real_loki_shows_once_what_came_twice() {
     let now = i64::try_from(std::time::UNIX_EPOCH.elapsed().unwrap().as_nanos()).unwrap();
     let push = |range: std::ops::Range<i64>| {
         let mut encoded = pgvigil::loki::Entries::default();
-        let metadata = [("level", "info")].into_iter().collect();
+        let metadata: pgvigil::loki::Metadata = [("level", "info")].into_iter().collect();
         for n in range.clone() {
-            encoded.push(now - 60_000_000_000 + n, &format!("{n:0200}"), &metadata);
+            encoded.push(now - 60_000_000_000 + n, &format!("{n:0200}"), &[&metadata]);
         }
         let body = encoded.body(STREAM, 0..encoded.len());
         let pushed = runtime.block_on(client.push(None, body, range.end.abs_diff(range.start)));
@@ -230,8 +230,8 @@ fn a_real_loki_refuses_what_it_says_and_the_count_is_exact() {
         let mut encoded = pgvigil::loki::Entries::default();
         for (n, (age, length)) in entries.iter().enumerate() {
             let ns = now - minutes(*age) + i64::try_from(n).unwrap();
-            let metadata = [("level", "info")].into_iter().collect();
-            encoded.push(ns, &"x".repeat(*length), &metadata);
+            let metadata: pgvigil::loki::Metadata = [("level", "info")].into_iter().collect();
+            encoded.push(ns, &"x".repeat(*length), &[&metadata]);
         }
         let body = encoded.body(labels, 0..encoded.len());
         let pushed = runtime.block_on(client.push(None, body, entries.len() as u64));
