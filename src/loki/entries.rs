@@ -143,15 +143,14 @@ impl Entries {
 
     /// Bytes before compression, metadata and framing included.
     pub fn size(&self) -> usize {
-        self.packed.size + self.bytes.len()
+        self.packed.size() + self.bytes.len()
     }
 
     /// Packs what is whole pieces: they take a quarter of the memory, and are packed while they are near.
     pub fn pack(&mut self, packer: &mut Packer) {
         let whole = self.bytes.len() / PIECE * PIECE;
         if whole > 0 {
-            packer.pack(&self.bytes[..whole], &mut self.packed.elements);
-            self.packed.size += whole;
+            packer.pack(&self.bytes[..whole], &mut self.packed);
             self.bytes.drain(..whole);
         }
     }
@@ -163,7 +162,7 @@ impl Entries {
 
     /// The entries as they stand in a stream message.
     pub fn bytes(&self) -> Cow<'_, [u8]> {
-        if self.packed.size == 0 {
+        if self.packed.size() == 0 {
             return Cow::Borrowed(&self.bytes);
         }
         let mut bytes = self.packed.text();

@@ -18,8 +18,13 @@ impl Default for Packer {
 }
 
 impl Packer {
-    /// Adds the elements of `text`.
-    pub(super) fn pack(&mut self, text: &[u8], out: &mut Vec<u8>) {
+    /// Adds text to what is packed.
+    pub(super) fn pack(&mut self, text: &[u8], packed: &mut Packed) {
+        self.elements(text, &mut packed.elements);
+        packed.size += text.len();
+    }
+
+    fn elements(&mut self, text: &[u8], out: &mut Vec<u8>) {
         for piece in text.chunks(PIECE) {
             let most = snap::raw::max_compress_len(piece.len());
             if self.room.len() < most {
@@ -37,11 +42,16 @@ impl Packer {
 /// Text that is packed: elements, and the size of what they hold.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Packed {
-    pub(super) elements: Vec<u8>,
-    pub(super) size: usize,
+    elements: Vec<u8>,
+    size: usize,
 }
 
 impl Packed {
+    /// The size of the text.
+    pub(super) fn size(&self) -> usize {
+        self.size
+    }
+
     /// The text again.
     pub(super) fn text(&self) -> Vec<u8> {
         let mut block = Vec::with_capacity(self.elements.len() + VARINT);
@@ -64,7 +74,7 @@ pub(super) fn block(head: &[u8], packed: &Packed, text: &[u8]) -> Vec<u8> {
     varint((head.len() + packed.size + text.len()) as u64, |byte| out.push(byte));
     literal(&mut out, head);
     out.extend_from_slice(&packed.elements);
-    Packer::default().pack(text, &mut out);
+    Packer::default().elements(text, &mut out);
     out
 }
 

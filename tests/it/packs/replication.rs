@@ -24,14 +24,21 @@ fn lag_of_an_idle_pair_is_0_and_grows_when_the_primary_is_gone() {
         while idle.elapsed() < Duration::from_secs(8) {
             let row = monitor.row("pg_standby");
             assert_eq!(number(&row, "receiver_up"), 1.0, "{major}: {row:?}");
-            // Between a message and its replay a fraction of a second may pass; the trap is a number
-            // that grows with the primary's idleness.
-            assert!(number(&row, "lag_seconds") < 1.0, "{major}, idle: {row:?}");
+            // Where a message tells of WAL that is not replayed at once, the one before it was the last
+            // that is known to be complete: some 2 s ago. The trap is a number that grows with the
+            // primary's idleness.
+            assert!(number(&row, "lag_seconds") < 5.0, "{major}, idle: {row:?}");
             std::thread::sleep(Duration::from_millis(500));
         }
-        let row = monitor.row("pg_standby");
-        assert_eq!(number(&row, "lag_seconds"), 0.0, "{major}, idle: {row:?}");
-        assert_eq!(number(&row, "lag_bytes"), 0.0, "{major}, idle: {row:?}");
+        let deadline = Instant::now() + Duration::from_secs(30);
+        loop {
+            let row = monitor.row("pg_standby");
+            if number(&row, "lag_seconds") == 0.0 && number(&row, "lag_bytes") == 0.0 {
+                break;
+            }
+            assert!(Instant::now() < deadline, "{major}, idle: {row:?}");
+            std::thread::sleep(Duration::from_millis(100));
+        }
 
         primary.stop(Stop::Immediate);
         let gone = Instant::now();
