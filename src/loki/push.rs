@@ -135,7 +135,7 @@ impl Loki {
             ca_file: target.ca_file.clone(),
             cert_file: target.cert_file.clone(),
             key_file: target.key_file.clone(),
-            unused: url.scheme_str() == Some("http"),
+            plain: url.scheme_str() == Some("http"),
         };
         let client = HttpClient::new(files, target.proxy.as_ref())?;
         let authorization = match (&target.basic_auth, &target.bearer_token) {

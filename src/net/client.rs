@@ -32,9 +32,8 @@ const IDLE: Duration = Duration::from_secs(45);
 pub struct TlsFiles {
     /// PEM of the authorities to trust; none: the system's.
     pub ca_file: Option<PathBuf>,
-    /// All is in the clear: the system's authorities need not be read, which takes longer than the rest
-    /// of a start.
-    pub unused: bool,
+    /// All is plain HTTP, and the system's authorities need not be read.
+    pub plain: bool,
     /// PEM of our own certificate and its key, for servers that ask for one.
     pub cert_file: Option<PathBuf>,
     pub key_file: Option<PathBuf>,
@@ -231,7 +230,7 @@ fn roots(files: &TlsFiles) -> Result<RootCertStore, String> {
                 })?;
             }
         }
-        None if files.unused => {}
+        None if files.plain => {}
         None => {
             // A machine without any root still speaks plain HTTP, so this is no error here.
             store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
