@@ -169,10 +169,15 @@ impl Work {
         }
         let mut outcome = Look::Quiet;
         let mut catching_up = false;
+        // Behind a look at the directories those that wait are looked at too.
+        let all = self.scanned == Some(now);
         let mut at = 0;
         // A turn over thousands of files takes its time, and a stop has little.
         while at < self.tracked.len() && !self.files.stop.is_draining() {
             if catching_up && !self.tracked[at].caught_up {
+                if all {
+                    self.tracked[at].troubled = self.glance(at, now).is_err();
+                }
                 at += 1;
                 continue;
             }
@@ -258,16 +263,20 @@ impl Work {
             })
     }
 
+    /// Looks at the file's size and time, and keeps what has changed.
+    fn glance(&mut self, at: usize, now: Instant) -> io::Result<Glance> {
+        let glance = self.tracked[at].glance(now)?;
+        if glance == Glance::Changed {
+            self.note(at);
+            // Of what is known to be there the head is known too: without it nobody finds it again.
+            self.learn_head(at);
+        }
+        Ok(glance)
+    }
+
     fn look(&mut self, at: usize, desk: &mut dyn Desk, now: Instant) -> io::Result<Look> {
-        let tracked = &mut self.tracked[at];
-        match tracked.glance(now)? {
-            Glance::Same => {}
-            Glance::Changed => {
-                self.note(at);
-                // Of what is known to be there the head is known too: without it nobody finds it again.
-                self.learn_head(at);
-            }
-            Glance::Shorter => return Ok(Look::Replaced),
+        if self.glance(at, now)? == Glance::Shorter {
+            return Ok(Look::Replaced);
         }
         let tracked = &mut self.tracked[at];
         let (id, checkpoint) = (tracked.id, &self.files.checkpoint);

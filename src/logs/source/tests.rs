@@ -347,6 +347,25 @@ fn nothing_is_read_ahead_of_full_queues() {
 }
 
 #[test]
+fn a_file_that_waited_has_been_quiet_since_it_was_written() {
+    let mut bench = Bench::new(false);
+    bench.taker.full = true;
+    bench.append("0.log", &line("before"));
+    bench.append("1.log", "");
+    assert!(bench.pass(2));
+    bench.append("1.log", &line("one"));
+    fs::rename(bench.path("1.log"), bench.path("1.log.1")).unwrap();
+    bench.append("1.log", "");
+    assert!(bench.pass(10));
+    // Nobody waits for further lines of its last record: else each of a thousand such files holds one.
+    bench.taker.full = false;
+    bench.turn();
+    assert_eq!(bench.messages(), ["one"]);
+    assert!(bench.pass(1));
+    assert_eq!(bench.messages(), ["one", "before"]);
+}
+
+#[test]
 fn the_compressed_copy_of_a_file_that_waits_is_no_other_file() {
     let mut bench = Bench::new(false);
     bench.append("0.log", "");
