@@ -81,18 +81,19 @@ impl Head {
     }
 }
 
-/// The hash of the bytes before an offset, at most 64.
+/// The hash of the bytes before an offset, at most 64. Each record has one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub(in crate::logs) struct Tail {
-    length: u8,
-    crc: u32,
+    size: u8,
+    sum: u32,
 }
 
 impl Tail {
     /// Of bytes that end at the offset; only the last 64 count.
     pub(in crate::logs) fn of(bytes: &[u8]) -> Self {
         let bytes = &bytes[bytes.len().saturating_sub(TAIL)..];
-        Self { length: u8::try_from(bytes.len()).unwrap_or(0), crc: crc32fast::hash(bytes) }
+        Self { size: u8::try_from(bytes.len()).unwrap_or(0), sum: sum(bytes) }
     }
 
     /// Of the file's own bytes before `offset`.
@@ -109,9 +110,23 @@ impl Tail {
 
     /// Whether the file has the hashed bytes before `offset`.
     pub(super) fn fits(self, file: &Content, offset: u64) -> io::Result<bool> {
-        let most = usize::from(self.length);
+        let most = usize::from(self.size);
         Ok(most as u64 <= offset && Self::last(file, offset, most)? == self)
     }
+}
+
+/// A hash by whole words, for a CRC of so few bytes goes through its tables one by one. Any change of one
+/// word changes the state for good: each step can be undone.
+fn sum(bytes: &[u8]) -> u32 {
+    let step = |state: u64, word: [u8; 8]| {
+        (state ^ u64::from_le_bytes(word)).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29)
+    };
+    let (words, rest) = bytes.as_chunks();
+    let mut last = [0; 8];
+    last[..rest.len()].copy_from_slice(rest);
+    let state = step(words.iter().copied().fold(0, step), last);
+    let [a, b, c, d, e, f, g, h] = state.to_le_bytes();
+    u32::from_le_bytes([a, b, c, d]) ^ u32::from_le_bytes([e, f, g, h])
 }
 
 #[cfg(test)]

@@ -76,18 +76,23 @@ fn lag_of_a_cut_link_grows_though_all_that_came_is_replayed() {
             let monitor = Monitor::connect(&standby);
             let receiver = standby.sql("SELECT pid FROM pg_stat_wal_receiver");
             let receiver = receiver[0][0].parse().expect("a process id");
-            monitor.row("pg_standby");
-            standby.signal(receiver, Signal::STOP);
             Some((primary, standby, monitor, receiver))
         })
         .collect();
-    let cut = Instant::now();
+    // Starting them all takes its time: each is cut at its own.
+    let cut = |(_, standby, monitor, receiver): &(_, Cluster, Monitor, _)| {
+        monitor.row("pg_standby");
+        standby.signal(*receiver, Signal::STOP);
+        Instant::now()
+    };
+    let cuts: Vec<Instant> = clusters.iter().map(cut).collect();
     for (primary, ..) in &clusters {
         primary.sql("CREATE TABLE t AS SELECT generate_series(1, 1000)");
     }
     // wal_receiver_timeout is 4 s, so silence is no proof until 7 s have passed.
-    std::thread::sleep(Duration::from_secs(10).saturating_sub(cut.elapsed()));
-    for (primary, standby, monitor, receiver) in &clusters {
+    let last = cuts.last().map_or(Duration::ZERO, Instant::elapsed);
+    std::thread::sleep(Duration::from_secs(10).saturating_sub(last));
+    for ((primary, standby, monitor, receiver), cut) in clusters.iter().zip(&cuts) {
         let major = primary.major;
         let seen = monitor.rows("SELECT status, pg_last_wal_replay_lsn() >= latest_end_lsn AS all FROM pg_stat_wal_receiver");
         assert_eq!(
